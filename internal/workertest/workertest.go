@@ -1,0 +1,58 @@
+// Package workertest gives tests real decoder processes.
+//
+// The worker is built, without the race detector, and not the test binary run
+// again: the detector reserves more memory than a worker is allowed to have.
+package workertest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/caarlos0/env/v11"
+
+	"mediagate/media"
+)
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "mediagate-worker")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "worker")
+	cmd := exec.Command("go", "build", "-o", path, "mediagate/internal/workertest/worker") //nolint:noctx // bounded by the test's own time
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	return path, cmd.Run()
+})
+
+// Command returns the command line of a decoder process.
+func Command(t testing.TB) []string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatalf("build worker: %v", err)
+	}
+	return []string{path}
+}
+
+// Pool starts a pool with the default limits that ends with the test. change
+// may be nil.
+func Pool(t testing.TB, change func(*media.Config)) *media.Pool {
+	t.Helper()
+	var c media.Config
+	if err := env.ParseWithOptions(&c, env.Options{Environment: map[string]string{}}); err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&c)
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	p := media.NewPool(Command(t), c)
+	t.Cleanup(p.Close)
+	return p
+}

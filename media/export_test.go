@@ -1,0 +1,45 @@
+package media
+
+import (
+	"bytes"
+	"context"
+	"io"
+)
+
+// Occupy takes a worker out of the pool until the function returned is called.
+func (p *Pool) Occupy(ctx context.Context) (release func()) {
+	w, err := p.acquire(ctx)
+	if err != nil {
+		panic(err)
+	}
+	return func() { p.release(w, nil) }
+}
+
+// WorkerPID returns the process of an idle worker, which must exist.
+func (p *Pool) WorkerPID() int {
+	w := <-p.free
+	defer func() { p.free <- w }()
+	return w.cmd.Process.Pid
+}
+
+// Probe and HashPicture are what runs in a worker.
+func Probe(content []byte, c Config) (ok bool) {
+	p, refusal := probe(content, c.limits())
+	if refusal == "" {
+		hashPicture(content, p)
+	}
+	return refusal == ""
+}
+
+// ReadReply reads what a worker sends.
+func ReadReply(raw []byte, c Config) ([]Hash, error) {
+	r, err := readReply(bytes.NewReader(raw), c.limits())
+	return r.hashes, err
+}
+
+// Serve is the worker's loop.
+func Serve(r io.Reader, w io.Writer) error { return serve(r, w) }
+
+// LieAboutMemory makes workers believe that they may use any amount, while the
+// kernel's limit stays what it was.
+func (p *Pool) LieAboutMemory() { p.limits.Memory = 1 << 40 }

@@ -1,0 +1,107 @@
+package media
+
+import (
+	"bytes"
+	"errors"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+	"golang.org/x/image/webp"
+)
+
+// probed is what the header of a picture tells before any pixel is decoded.
+type probed struct {
+	format        format
+	width, height int
+	// estimate is how many bytes decoding will need beside the file.
+	estimate int64
+}
+
+// probe reads the header and refuses what would cost too much. It runs in a
+// worker process only.
+func probe(content []byte, l limits) (probed, Refusal) {
+	f := formatOf(content)
+	if f == noFormat {
+		return probed{}, RefusedTruncated
+	}
+	baseline := false
+	var refusal Refusal
+	switch f {
+	case formatJPEG:
+		baseline, refusal = walkJPEG(content, l)
+	case formatGIF:
+		refusal = walkGIF(content, l)
+	case formatWebP:
+		refusal = walkWebP(content)
+	}
+	if refusal != "" {
+		return probed{}, refusal
+	}
+	config, err := decodeConfig(f, content)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return probed{}, RefusedTruncated
+	}
+	if err != nil {
+		return probed{}, RefusedHeader
+	}
+	if refusal := l.check(config.Width, config.Height, len(content), baseline); refusal != "" {
+		return probed{}, refusal
+	}
+	p := probed{format: f, width: config.Width, height: config.Height}
+	p.estimate = int64(p.width) * int64(p.height) * bytesPerPixel(f, config.ColorModel, baseline)
+	if p.estimate+int64(len(content))+memoryOverhead > l.Memory {
+		return probed{}, RefusedMemory
+	}
+	return p, ""
+}
+
+func decodeConfig(f format, content []byte) (image.Config, error) {
+	r := bytes.NewReader(content)
+	switch f {
+	case formatJPEG:
+		return jpeg.DecodeConfig(r)
+	case formatPNG:
+		return png.DecodeConfig(r)
+	case formatGIF:
+		return gif.DecodeConfig(r)
+	case formatWebP:
+		return webp.DecodeConfig(r)
+	case formatBMP:
+		return bmp.DecodeConfig(r)
+	case formatTIFF:
+		return tiff.DecodeConfig(r)
+	default:
+		return image.Config{}, errors.ErrUnsupported
+	}
+}
+
+// bytesPerPixel is the decoder's peak, measured: a progressive JPEG holds all
+// coefficients of all components beside its planes.
+func bytesPerPixel(f format, model color.Model, baseline bool) int64 {
+	switch {
+	case f == formatJPEG && !baseline:
+		return 15
+	case f == formatGIF:
+		return 2 // the frame, and the canvas if the frame is smaller
+	}
+	switch model {
+	case color.GrayModel:
+		return 1
+	case color.Gray16Model:
+		return 2
+	case color.YCbCrModel:
+		return 3
+	case color.RGBA64Model, color.NRGBA64Model:
+		return 8
+	}
+	if _, ok := model.(color.Palette); ok {
+		return 1
+	}
+	return 4
+}

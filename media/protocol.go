@@ -1,0 +1,130 @@
+package media
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"mediagate/pdq"
+)
+
+// Between a Pool and its workers runs a private protocol of fixed frames over
+// two pipes, both ends of one build. For each picture: the pool sends request
+// and the bytes; the worker answers reply after reading the header; if that
+// holds no refusal, the pool sends one byte when there is memory for it, and
+// the worker answers a second reply with the hashes.
+//
+// What comes out of a worker is untrusted: whoever breaks the decoder writes it.
+// So it has a fixed size, and every number in it is checked.
+
+// request precedes the bytes of a picture.
+type request struct {
+	Size   int64
+	Limits limits
+}
+
+// reply is what a worker says, once about the header and once about the pixels.
+type reply struct {
+	Refusal       uint8
+	Width, Height uint32
+	Estimate      int64
+	Count         uint8
+	Hashes        [variants]wireHash
+}
+
+type wireHash struct {
+	Variant, Quality uint8
+	PDQ              [pdq.Bits / 8]byte
+}
+
+// proceed is the byte that admits a picture to decoding.
+const proceed = 'G'
+
+// errProtocol is a worker that said something no worker says.
+var errProtocol = errors.New("worker broke the protocol")
+
+func replyWith(p probed, hashes []Hash, refusal Refusal) reply {
+	r := reply{
+		Refusal: uint8(slices.Index(refusals, refusal)),                          //nolint:gosec // all are in the list
+		Width:   uint32(p.width), Height: uint32(p.height), Estimate: p.estimate, //nolint:gosec // probe checked them
+		Count: uint8(len(hashes)), //nolint:gosec // at most one a variant
+	}
+	for i, h := range hashes {
+		r.Hashes[i] = wireHash{Variant: uint8(h.Variant), Quality: uint8(h.Quality), PDQ: h.PDQ.Bytes()} //nolint:gosec // 0–100
+	}
+	return r
+}
+
+// result is a reply that was checked.
+type result struct {
+	refusal       Refusal
+	width, height int
+	estimate      int64
+	hashes        []Hash
+}
+
+func readReply(r io.Reader, l limits) (result, error) {
+	var in reply
+	if err := binary.Read(r, binary.LittleEndian, &in); err != nil {
+		return result{}, err
+	}
+	side := uint32(l.MaxSide) //nolint:gosec // Config.Validate bounds it
+	switch {
+	case int(in.Refusal) >= len(refusals):
+		return result{}, fmt.Errorf("%w: refusal %d", errProtocol, in.Refusal)
+	case in.Width > side || in.Height > side:
+		return result{}, fmt.Errorf("%w: %d×%d pixels", errProtocol, in.Width, in.Height)
+	case in.Estimate < 0 || in.Estimate > l.Memory:
+		return result{}, fmt.Errorf("%w: estimate of %d bytes", errProtocol, in.Estimate)
+	case int(in.Count) > len(in.Hashes):
+		return result{}, fmt.Errorf("%w: %d hashes", errProtocol, in.Count)
+	}
+	out := result{refusal: refusals[in.Refusal], width: int(in.Width), height: int(in.Height), estimate: in.Estimate}
+	for i, h := range in.Hashes[:in.Count] {
+		if int(h.Variant) >= variants || h.Quality > 100 || (i == 0) != (Variant(h.Variant) == Primary) {
+			return result{}, fmt.Errorf("%w: hash %d of variant %d and quality %d", errProtocol, i, h.Variant, h.Quality)
+		}
+		out.hashes = append(out.hashes, Hash{PDQ: pdq.FromBytes(h.PDQ), Quality: int(h.Quality), Variant: Variant(h.Variant)})
+	}
+	return out, nil
+}
+
+// serve is the worker's side: one picture after the other until its input ends.
+func serve(r io.Reader, w io.Writer) error {
+	for {
+		var in request
+		if err := binary.Read(r, binary.LittleEndian, &in); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read request: %w", err)
+		}
+		if err := serveOne(r, w, in); err != nil {
+			return err
+		}
+	}
+}
+
+func serveOne(r io.Reader, w io.Writer, in request) error {
+	content := make([]byte, in.Size)
+	if _, err := io.ReadFull(r, content); err != nil {
+		return fmt.Errorf("read picture: %w", err)
+	}
+	p, refusal := probe(content, in.Limits)
+	if err := binary.Write(w, binary.LittleEndian, replyWith(p, nil, refusal)); err != nil {
+		return fmt.Errorf("write header: %w", err)
+	}
+	if refusal != "" {
+		return nil
+	}
+	var admitted [1]byte
+	if _, err := io.ReadFull(r, admitted[:]); err != nil {
+		return fmt.Errorf("await admission: %w", err)
+	}
+	hashes, refusal := hashPicture(content, p)
+	if err := binary.Write(w, binary.LittleEndian, replyWith(p, hashes, refusal)); err != nil {
+		return fmt.Errorf("write hashes: %w", err)
+	}
+	return nil
+}

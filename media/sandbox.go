@@ -1,0 +1,42 @@
+package media
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// WorkerCommand is the argument that makes the program a worker; see
+// [DecodeWorker].
+const WorkerCommand = "decode-worker"
+
+// DecodeWorker is the whole life of a worker process: it reads pictures from
+// standard input and writes signals to standard output until the input ends.
+// The pool has limited its memory and time; before it reads anything it gives
+// up the right to open files, sockets or pipes.
+func DecodeWorker() error {
+	runtime.GOMAXPROCS(1)
+	// The runtime opens its descriptors for timers at the first timer, which
+	// must be before no descriptor can be opened.
+	time.Sleep(time.Microsecond)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("give up descriptors: %w", err)
+	}
+	// No core dump, no debugger: pictures stay in this process.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid dumps: %w", err)
+	}
+	var data unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &data); err != nil {
+		return fmt.Errorf("read memory limit: %w", err)
+	}
+	if data.Cur != unix.RLIM_INFINITY {
+		debug.SetMemoryLimit(int64(data.Cur - data.Cur/8)) //nolint:gosec // not infinite
+	}
+	return serve(bufio.NewReader(os.Stdin), os.Stdout)
+}

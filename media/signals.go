@@ -1,0 +1,131 @@
+// Package media turns one untrusted media item into its signals: digests of its
+// bytes and, for pictures, PDQ hashes.
+//
+// Pictures are parsed and decoded only in expendable child processes: some
+// files kill the Go runtime and not just a goroutine. Start a [Pool], give
+// [Pool.Signals] the bytes. A file that cannot be decoded within the limits is
+// no error but a fact about it, [Signals.Refusal].
+//
+// The package refuses what it cannot bound: it never decodes in the caller's
+// process, never trusts a declared type, and gives children no environment, no
+// file and no way to open one.
+package media
+
+import (
+	"crypto/md5" //nolint:gosec // MD5 is a signal type of the hash lists, not a protection.
+	"crypto/sha256"
+
+	"mediagate/pdq"
+)
+
+// HasherVersion changes whenever the same bytes would yield other signals. It
+// belongs into the key of whatever keeps signals.
+const HasherVersion = 1
+
+// Signals are the fingerprints of one content. They hold none of its bytes.
+type Signals struct {
+	// MD5 and SHA256 are digests of the bytes as they are.
+	MD5    [md5.Size]byte
+	SHA256 [sha256.Size]byte
+	// Size counts the bytes.
+	Size int64
+	// Type is the MIME type by content, never the declared one.
+	Type string
+	// Kind says whether the content claims to be a picture that is decoded here.
+	Kind Kind
+	// Width and Height are the picture's stored pixels, 0 when unknown.
+	Width, Height int
+	// Hashes are the picture's PDQ hashes, the primary one first. They are
+	// empty unless the picture was decoded.
+	Hashes []Hash
+	// Refusal is why a picture was not decoded; empty if it was, and for
+	// contents that are no picture.
+	Refusal Refusal
+}
+
+// Hash is one PDQ hash of a picture.
+type Hash struct {
+	PDQ     pdq.Hash
+	Quality int // 0–100
+	Variant Variant
+}
+
+// Kind tells contents by what can be learnt from them.
+type Kind uint8
+
+// Photos are decoded; of everything else only the digests are known.
+const (
+	Opaque Kind = iota
+	Photo
+)
+
+// Variant names which view of a picture a hash was made from.
+type Variant uint8
+
+// Primary is what hash lists are made from: stored pixels, alpha ignored.
+// Upright is turned as EXIF says; Black and White are upright and laid over
+// that colour; Compatible is what HMA makes of palette and CMYK pictures, by
+// which its lists can be looked up though nothing looks like it.
+const (
+	Primary Variant = iota
+	Upright
+	Black
+	White
+	Compatible
+	variants int = iota
+)
+
+// String returns the lower-case name that APIs and the store use.
+func (v Variant) String() string {
+	return [variants]string{"primary", "upright", "black", "white", "compatible"}[v]
+}
+
+// ParseVariant is the inverse of [Variant.String].
+func ParseVariant(s string) (Variant, bool) {
+	for v := range Variant(variants) {
+		if v.String() == s {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
+// Refusal is why a picture could not be decoded, from a closed set. Each is a
+// label that operators see in metrics and answers.
+type Refusal string
+
+// The reasons to refuse a picture.
+const (
+	RefusedTruncated  Refusal = "truncated"  // ends before its header does
+	RefusedHeader     Refusal = "header"     // the header makes no sense
+	RefusedPixels     Refusal = "pixels"     // more pixels, or longer sides, than allowed
+	RefusedRatio      Refusal = "ratio"      // too many pixels for so few bytes
+	RefusedScans      Refusal = "scans"      // too many JPEG scans
+	RefusedSegments   Refusal = "segments"   // too many parts of metadata
+	RefusedFrames     Refusal = "frames"     // too many frames, or pixels in them
+	RefusedAnimation  Refusal = "animation"  // an animation of a kind not decoded yet
+	RefusedSize       Refusal = "size"       // more bytes than are decoded
+	RefusedMemory     Refusal = "memory"     // would need, or needed, too much memory
+	RefusedTime       Refusal = "time"       // did not finish in time and was killed
+	RefusedCrash      Refusal = "crash"      // stopped the process that decoded it
+	RefusedUnreadable Refusal = "unreadable" // the decoder reports damage or an unknown feature
+)
+
+// refusals numbers the reasons on the way out of a child process.
+var refusals = []Refusal{
+	"", RefusedTruncated, RefusedHeader, RefusedPixels, RefusedRatio, RefusedScans, RefusedSegments, RefusedFrames,
+	RefusedAnimation, RefusedSize, RefusedMemory, RefusedTime, RefusedCrash, RefusedUnreadable,
+}
+
+// Digest returns what can be said of a content without looking inside: its
+// digests, size and type. Hashes and dimensions are absent.
+func Digest(content []byte) Signals {
+	kind, mime := sniff(content)
+	return Signals{
+		MD5:    md5.Sum(content), //nolint:gosec // see the import
+		SHA256: sha256.Sum256(content),
+		Size:   int64(len(content)),
+		Type:   mime,
+		Kind:   kind,
+	}
+}
