@@ -1,0 +1,158 @@
+package bank
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+const bankColumns = "id, name, ratio, md5_enforce"
+
+// row is one row of a result, alone or among others.
+type row interface{ Scan(into ...any) error }
+
+func scanBank(r row) (Bank, error) {
+	var b Bank
+	var enforce int64
+	err := r.Scan(&b.ID, &b.Name, &b.Ratio, &enforce)
+	b.MD5Enforce = enforce != 0
+	return b, err
+}
+
+// queryer is a database or a transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Banks lists all banks in the order they were made.
+func (s *Store) Banks(ctx context.Context) ([]Bank, error) { return listBanks(ctx, s.db) }
+
+func listBanks(ctx context.Context, q queryer) (banks []Bank, err error) {
+	rows, err := q.QueryContext(ctx, "SELECT "+bankColumns+" FROM bank ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("list banks: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		b, err := scanBank(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list banks: %w", err)
+		}
+		banks = append(banks, b)
+	}
+	return banks, rows.Err()
+}
+
+// Bank returns the bank of that name, or [ErrBankNotFound].
+func (s *Store) Bank(ctx context.Context, name string) (Bank, error) {
+	return findBank(ctx, s.db, name)
+}
+
+func findBank(ctx context.Context, q queryer, name string) (Bank, error) {
+	b, err := scanBank(q.QueryRowContext(ctx, "SELECT "+bankColumns+" FROM bank WHERE name = $1", name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Bank{}, ErrBankNotFound
+	}
+	if err != nil {
+		return Bank{}, fmt.Errorf("find bank: %w", err)
+	}
+	return b, nil
+}
+
+// CreateBank makes an empty bank and returns it with its number. It fails with
+// [ErrBankName], [ErrRatio] or [ErrBankExists].
+func (s *Store) CreateBank(ctx context.Context, b Bank) (Bank, error) {
+	if err := b.validate(); err != nil {
+		return Bank{}, err
+	}
+	_, err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
+		var err error
+		if b.ID, err = count(ctx, tx, "bank_id"); err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx, "INSERT INTO bank ("+bankColumns+") VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
+			b.ID, b.Name, b.Ratio, bit(b.MD5Enforce))
+		if err != nil {
+			return err
+		}
+		return oneRow(res, ErrBankExists)
+	})
+	if err != nil {
+		return Bank{}, fmt.Errorf("create bank: %w", err)
+	}
+	return b, nil
+}
+
+// BankUpdate holds the properties of a bank to change; nil ones stay.
+type BankUpdate struct {
+	Name       *string
+	Ratio      *float64
+	MD5Enforce *bool
+}
+
+// UpdateBank changes a bank and returns what it became. It fails with
+// [ErrBankNotFound] or as CreateBank does.
+func (s *Store) UpdateBank(ctx context.Context, name string, u BankUpdate) (Bank, error) {
+	var b Bank
+	_, err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
+		var err error
+		if b, err = findBank(ctx, tx, name); err != nil {
+			return err
+		}
+		if u.Name != nil && *u.Name != b.Name {
+			if _, err := findBank(ctx, tx, *u.Name); err == nil {
+				return ErrBankExists
+			} else if !errors.Is(err, ErrBankNotFound) {
+				return err
+			}
+			b.Name = *u.Name
+		}
+		if u.Ratio != nil {
+			b.Ratio = *u.Ratio
+		}
+		if u.MD5Enforce != nil {
+			b.MD5Enforce = *u.MD5Enforce
+		}
+		if err := b.validate(); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE bank SET name = $2, ratio = $3, md5_enforce = $4 WHERE id = $1",
+			b.ID, b.Name, b.Ratio, bit(b.MD5Enforce))
+		return err
+	})
+	if err != nil {
+		return Bank{}, fmt.Errorf("update bank: %w", err)
+	}
+	return b, nil
+}
+
+// DeleteBank removes a bank with all its contents. A bank that does not exist
+// is no error.
+func (s *Store) DeleteBank(ctx context.Context, name string) error {
+	_, err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM bank WHERE name = $1", name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete bank: %w", err)
+	}
+	return nil
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// oneRow returns none if a statement changed no row.
+func oneRow(res sql.Result, none error) error {
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		return none
+	}
+	return err
+}

@@ -1,0 +1,241 @@
+package bank
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"mediagate/media"
+	"mediagate/pdq"
+)
+
+// Index answers which banked signals match, as of one epoch of the store. It is
+// immutable and safe for concurrent use.
+//
+// It is a large part and a small overlay of what changed since the large one
+// was built, so that a change costs its own size and not the list's.
+type Index struct {
+	epoch  int64
+	banks  map[int32]Bank
+	base   *part
+	newest newest
+	// hidden are contents of base that were changed or removed since, and
+	// overlay the signals of those that were changed or added.
+	hidden  map[int64]struct{}
+	overlay *part
+	// orphaned tells that a bank was removed whose contents base still holds.
+	orphaned bool
+	// disabled holds Content.DisableUntil where it is not Enabled.
+	disabled map[int64]int64
+	counts   func() map[SignalType]int
+}
+
+// Match is one banked signal that an item's signal matches.
+type Match struct {
+	Content int64
+	Bank    Bank
+	Type    SignalType
+	// Distance is in bits, and 0 for digests.
+	Distance int
+	// Stored and Looked are the views that the banked and the given hash are of.
+	Stored, Looked media.Variant
+	// Enabled tells whether the content counts at the time of the lookup.
+	Enabled bool
+}
+
+// newIndex builds an index of a full delta. It refuses one that lost signals on
+// the way.
+func newIndex(d delta) (*Index, error) {
+	ix := &Index{
+		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(d.entries), overlay: newPart(nil),
+		disabled: make(map[int64]int64),
+	}
+	if int64(ix.base.len()) != d.signals {
+		return nil, fmt.Errorf("build index: it holds %d signals, the store %d", ix.base.len(), d.signals)
+	}
+	ix.setDisabled(d.contents)
+	ix.counts = sync.OnceValue(ix.count)
+	return ix, nil
+}
+
+func byID(banks []Bank) map[int32]Bank {
+	out := make(map[int32]Bank, len(banks))
+	for _, b := range banks {
+		out[int32(b.ID)] = b //nolint:gosec // nobody makes that many banks
+	}
+	return out
+}
+
+func (ix *Index) setDisabled(contents []indexed) {
+	for _, c := range contents {
+		if c.disableUntil != Enabled {
+			ix.disabled[c.id] = c.disableUntil
+		} else {
+			delete(ix.disabled, c.id)
+		}
+	}
+}
+
+// with returns an index that also has a later delta.
+func (ix *Index) with(d delta) *Index {
+	next := &Index{
+		epoch: d.epoch, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
+		hidden: copied(ix.hidden), disabled: copied(ix.disabled),
+	}
+	for id := range ix.banks {
+		if _, stays := next.banks[id]; !stays {
+			next.orphaned = true
+		}
+	}
+	next.newest.merge(d.newest)
+	gone := make(map[int64]struct{}, len(d.removed)+len(d.contents))
+	for _, id := range d.removed {
+		gone[id] = struct{}{}
+		delete(next.disabled, id)
+	}
+	for _, c := range d.contents {
+		gone[c.id] = struct{}{}
+	}
+	maps.Copy(next.hidden, gone)
+	next.setDisabled(d.contents)
+	var entries []entry
+	for _, e := range ix.overlay.entries() {
+		if _, stale := gone[e.ref.content]; !stale {
+			entries = append(entries, e)
+		}
+	}
+	next.overlay = newPart(append(entries, d.entries...))
+	next.counts = sync.OnceValue(next.count)
+	return next
+}
+
+// copied is a copy that can be written to.
+func copied[K comparable, V any](m map[K]V) map[K]V {
+	out := make(map[K]V, len(m)+1)
+	maps.Copy(out, m)
+	return out
+}
+
+// overlayMax is how much a lookup may have to do beside the large part.
+const overlayMax = 10_000
+
+// unmerged tells that it is time to fold the overlay in.
+func (ix *Index) unmerged() bool {
+	return ix.orphaned || len(ix.hidden)+ix.overlay.len() > overlayMax
+}
+
+// merged returns the same index with an empty overlay.
+func (ix *Index) merged() *Index {
+	entries := make([]entry, 0, ix.base.len()+ix.overlay.len())
+	ix.each(func(e entry) { entries = append(entries, e) })
+	next := &Index{
+		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPart(entries), overlay: newPart(nil), disabled: ix.disabled,
+	}
+	next.counts = sync.OnceValue(next.count)
+	return next
+}
+
+// each calls do with everything that can be found.
+func (ix *Index) each(do func(entry)) {
+	for _, p := range []*part{ix.base, ix.overlay} {
+		for _, e := range p.entries() {
+			if ix.holds(p, e.ref) {
+				do(e)
+			}
+		}
+	}
+}
+
+// holds tells whether a signal of a part is still there.
+func (ix *Index) holds(p *part, r ref) bool {
+	if _, hidden := ix.hidden[r.content]; hidden && p == ix.base {
+		return false
+	}
+	_, ok := ix.banks[r.bank]
+	return ok
+}
+
+// Epoch is the number of the last commit that the index contains.
+func (ix *Index) Epoch() int64 { return ix.epoch }
+
+// Len returns how many signals of a type are indexed: those that operators and
+// lists count, which leaves out the further views of pictures.
+func (ix *Index) Len(t SignalType) int { return ix.counts()[t] }
+
+func (ix *Index) count() map[SignalType]int {
+	counts := make(map[SignalType]int)
+	ix.each(func(e entry) {
+		if e.ref.variant == media.Primary {
+			counts[kinds[e.ref.kind]]++
+		}
+	})
+	return counts
+}
+
+// Newest returns when the newest signal of a type was banked, and false if
+// there is none.
+func (ix *Index) Newest(t SignalType) (time.Time, bool) {
+	k, err := kindOf(t)
+	if err != nil || ix.newest[k] == 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(ix.newest[k], 0), true
+}
+
+// PrimaryWithin returns the primary hashes at most threshold bits from h.
+func (ix *Index) PrimaryWithin(h pdq.Hash, threshold int) []Match {
+	return ix.within(media.Hash{PDQ: h}, threshold, func(r ref) bool { return r.variant == media.Primary })
+}
+
+// Within returns the hashes of every view at most threshold bits from h.
+func (ix *Index) Within(h media.Hash, threshold int) []Match {
+	return ix.within(h, threshold, func(ref) bool { return true })
+}
+
+func (ix *Index) within(h media.Hash, threshold int, wanted func(ref) bool) []Match {
+	var out []Match
+	now := time.Now()
+	for _, p := range []*part{ix.base, ix.overlay} {
+		for _, m := range p.pdq.Within(h.PDQ, threshold) {
+			if r := p.pdqRefs[m.Position]; wanted(r) && ix.holds(p, r) {
+				match := ix.match(r, now)
+				match.Distance, match.Looked = m.Distance, h.Variant
+				out = append(out, match)
+			}
+		}
+	}
+	return out
+}
+
+// SHA256 returns the contents with these very bytes.
+func (ix *Index) SHA256(value []byte) []Match {
+	return ix.exact(value, func(p *part) digests { return p.sha256 })
+}
+
+// MD5 returns the contents of that MD5, whether it was given for a video or
+// taken of any content.
+func (ix *Index) MD5(value []byte) []Match {
+	return ix.exact(value, func(p *part) digests { return p.md5 })
+}
+
+func (ix *Index) exact(value []byte, of func(*part) digests) []Match {
+	var out []Match
+	now := time.Now()
+	for _, p := range []*part{ix.base, ix.overlay} {
+		for _, e := range of(p).find(value) {
+			if ix.holds(p, e.ref) {
+				out = append(out, ix.match(e.ref, now))
+			}
+		}
+	}
+	return out
+}
+
+func (ix *Index) match(r ref, now time.Time) Match {
+	enabled := true
+	if until, ok := ix.disabled[r.content]; ok {
+		enabled = enabledAt(until, now)
+	}
+	return Match{Content: r.content, Bank: ix.banks[r.bank], Type: kinds[r.kind], Stored: r.variant, Enabled: enabled}
+}

@@ -1,0 +1,63 @@
+package bank
+
+// migrations bring a store from each schema version to the next. A published
+// one never changes. Types are those of PostgreSQL, which SQLite takes as
+// hints.
+var migrations = []string{`
+CREATE TABLE meta (
+	key   TEXT PRIMARY KEY,
+	value BIGINT NOT NULL
+);
+-- epoch: counts commits that change what is matched. Its row is the write lock.
+-- bank_id, content_id: the last numbers given; numbers are never given twice.
+INSERT INTO meta (key, value) VALUES ('epoch', 0), ('bank_id', 0), ('content_id', 0);
+
+CREATE TABLE bank (
+	id          BIGINT PRIMARY KEY,
+	name        TEXT NOT NULL UNIQUE,
+	ratio       DOUBLE PRECISION NOT NULL,
+	md5_enforce BIGINT NOT NULL
+);
+
+-- epoch: the commit that last changed how this content is matched.
+CREATE TABLE content (
+	id            BIGINT PRIMARY KEY,
+	bank          BIGINT NOT NULL REFERENCES bank (id) ON DELETE CASCADE,
+	epoch         BIGINT NOT NULL,
+	created       BIGINT NOT NULL,
+	disable_until BIGINT NOT NULL,
+	note          TEXT NOT NULL,
+	metadata      TEXT NOT NULL
+);
+CREATE INDEX content_epoch ON content (epoch);
+CREATE INDEX content_bank ON content (bank);
+
+-- quality is NULL when unknown, hasher when the value was made elsewhere.
+CREATE TABLE signal (
+	content BIGINT NOT NULL REFERENCES content (id) ON DELETE CASCADE,
+	type    TEXT NOT NULL,
+	variant BIGINT NOT NULL,
+	value   BYTEA NOT NULL,
+	quality BIGINT,
+	hasher  BIGINT,
+	PRIMARY KEY (content, type, variant)
+);
+CREATE INDEX signal_value ON signal (value, type);
+
+-- What an exchange banked: a content stays while any source names it.
+CREATE TABLE source (
+	exchange TEXT NOT NULL,
+	key      TEXT NOT NULL,
+	content  BIGINT NOT NULL REFERENCES content (id) ON DELETE CASCADE,
+	PRIMARY KEY (exchange, key)
+);
+CREATE INDEX source_content ON source (content);
+
+-- Contents removed one by one, for indexes that still hold them. Those of a
+-- removed bank are not listed: without their bank they match nothing.
+CREATE TABLE removed (
+	content BIGINT PRIMARY KEY,
+	epoch   BIGINT NOT NULL
+);
+CREATE INDEX removed_epoch ON removed (epoch);
+`}
