@@ -67,7 +67,7 @@ func (s *Store) CreateBank(ctx context.Context, b Bank) (Bank, error) {
 	if err := b.validate(); err != nil {
 		return Bank{}, err
 	}
-	_, err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
+	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		var err error
 		if b.ID, err = count(ctx, tx, "bank_id"); err != nil {
 			return err
@@ -96,7 +96,7 @@ type BankUpdate struct {
 // [ErrBankNotFound] or as CreateBank does.
 func (s *Store) UpdateBank(ctx context.Context, name string, u BankUpdate) (Bank, error) {
 	var b Bank
-	_, err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
+	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		var err error
 		if b, err = findBank(ctx, tx, name); err != nil {
 			return err
@@ -131,7 +131,7 @@ func (s *Store) UpdateBank(ctx context.Context, name string, u BankUpdate) (Bank
 // DeleteBank removes a bank with all its contents. A bank that does not exist
 // is no error.
 func (s *Store) DeleteBank(ctx context.Context, name string) error {
-	_, err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
+	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM bank WHERE name = $1", name)
 		return err
 	})

@@ -29,18 +29,18 @@ type NewContent struct {
 	HashedHere bool
 }
 
-// AddContent banks a content and returns its number and the epoch from which it
-// is matched. It fails with [ErrBankNotFound].
-func (s *Store) AddContent(ctx context.Context, c NewContent) (id, epoch int64, err error) {
+// AddContent banks a content and returns its number. It fails with
+// [ErrBankNotFound].
+func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err error) {
 	if len(c.Signals) == 0 {
-		return 0, 0, fmt.Errorf("add content: %w: there is none", ErrMalformedSignal)
+		return 0, fmt.Errorf("add content: %w: there is none", ErrMalformedSignal)
 	}
 	for _, signal := range c.Signals {
 		if n := signal.Type.size(); n == 0 || n != len(signal.Value) {
-			return 0, 0, fmt.Errorf("add content: %w of type %s", ErrMalformedSignal, signal.Type)
+			return 0, fmt.Errorf("add content: %w of type %s", ErrMalformedSignal, signal.Type)
 		}
 	}
-	epoch, err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
+	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
 		b, err := findBank(ctx, tx, c.Bank)
 		if err != nil {
 			return err
@@ -63,9 +63,9 @@ func (s *Store) AddContent(ctx context.Context, c NewContent) (id, epoch int64, 
 		return err
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("add content: %w", err)
+		return 0, fmt.Errorf("add content: %w", err)
 	}
-	return id, epoch, nil
+	return id, nil
 }
 
 // adopt finds the content of the exchange with the same bytes, and returns 0 if
@@ -177,10 +177,9 @@ type ContentUpdate struct {
 	Note         *string
 }
 
-// UpdateContent changes a content of the named bank and returns what it became,
-// with the epoch from which that is matched, which is 0 if matching is not
-// affected. It fails as Content does.
-func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u ContentUpdate) (c Content, epoch int64, err error) {
+// UpdateContent changes a content of the named bank and returns what it became.
+// It fails as Content does.
+func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u ContentUpdate) (c Content, err error) {
 	update := func(tx *sql.Tx, epoch int64) error {
 		if c, err = findContent(ctx, tx, bank, id); err != nil {
 			return err
@@ -199,21 +198,20 @@ func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u Cont
 		return err
 	}
 	if u.DisableUntil != nil {
-		epoch, err = s.change(ctx, update)
+		err = s.change(ctx, update)
 	} else {
 		err = s.write(ctx, func(tx *sql.Tx) error { return update(tx, 0) })
 	}
 	if err != nil {
-		return Content{}, 0, fmt.Errorf("update content: %w", err)
+		return Content{}, fmt.Errorf("update content: %w", err)
 	}
-	return c, epoch, nil
+	return c, nil
 }
 
 // DeleteContent removes a content of the named bank, whatever its sources, and
-// tells whether there was one, with the epoch from which it is not matched any
-// more. It fails with [ErrBankNotFound].
-func (s *Store) DeleteContent(ctx context.Context, bank string, id int64) (deleted bool, epoch int64, err error) {
-	epoch, err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
+// tells whether there was one. It fails with [ErrBankNotFound].
+func (s *Store) DeleteContent(ctx context.Context, bank string, id int64) (deleted bool, err error) {
+	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
 		b, err := findBank(ctx, tx, bank)
 		if err != nil {
 			return err
@@ -229,24 +227,24 @@ func (s *Store) DeleteContent(ctx context.Context, bank string, id int64) (delet
 		return recordRemoval(ctx, tx, id, epoch)
 	})
 	if err != nil {
-		return false, 0, fmt.Errorf("delete content: %w", err)
+		return false, fmt.Errorf("delete content: %w", err)
 	}
-	return deleted, epoch, nil
+	return deleted, nil
 }
 
 // RemoveSource takes back what an exchange banked under a key. The content goes
-// with its last source; removed tells whether it went, from the epoch returned.
-// A key that is not known is no error.
-func (s *Store) RemoveSource(ctx context.Context, source Source) (removed bool, epoch int64, err error) {
-	epoch, err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
+// with its last source; removed tells whether it went. A key that is not known is
+// no error.
+func (s *Store) RemoveSource(ctx context.Context, source Source) (removed bool, err error) {
+	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
 		var err error
 		removed, err = dropSource(ctx, tx, source, epoch)
 		return err
 	})
 	if err != nil {
-		return false, 0, fmt.Errorf("remove source: %w", err)
+		return false, fmt.Errorf("remove source: %w", err)
 	}
-	return removed, epoch, nil
+	return removed, nil
 }
 
 // dropSource deletes a source, and its content if that was the last one, and

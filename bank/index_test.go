@@ -174,7 +174,7 @@ func step(t *testing.T, rng *rand.Rand, s *bank.Store, m model) {
 		}
 	case 1, 2:
 		for id, c := range m.contents {
-			if deleted, _, err := s.DeleteContent(t.Context(), c.bank, id); err != nil || !deleted {
+			if deleted, err := s.DeleteContent(t.Context(), c.bank, id); err != nil || !deleted {
 				t.Fatal(deleted, err)
 			}
 			delete(m.contents, id)
@@ -183,7 +183,7 @@ func step(t *testing.T, rng *rand.Rand, s *bank.Store, m model) {
 	case 3, 4:
 		for id, c := range m.contents {
 			until := []int64{bank.DisabledForever, bank.Enabled, time.Now().Unix() + 1000, time.Now().Unix() - 1000}[rng.IntN(4)]
-			if _, _, err := s.UpdateContent(t.Context(), c.bank, id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
+			if _, err := s.UpdateContent(t.Context(), c.bank, id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
 				t.Fatal(err)
 			}
 			c.enabled = until != bank.DisabledForever && until <= time.Now().Unix()
@@ -218,7 +218,8 @@ func TestCommittedContentIsMatchedSoon(t *testing.T) {
 		})
 	}
 	for i := range byte(5) {
-		id, epoch, err := writer.AddContent(ctx, bank.NewContent{Bank: "A", Signals: pictureSignals(i)})
+		id := addContent(t, writer, bank.NewContent{Bank: "A", Signals: pictureSignals(i)})
+		epoch, err := writer.Epoch(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +268,7 @@ func TestReadersSeeWholeContents(t *testing.T) {
 	})
 	for range 30 {
 		id := addContent(t, s, bank.NewContent{Bank: "A", Signals: signals})
-		if _, _, err := s.DeleteContent(t.Context(), "A", id); err != nil {
+		if _, err := s.DeleteContent(t.Context(), "A", id); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -292,7 +293,8 @@ func TestManyChangesAreMerged(t *testing.T) {
 	if err := s.DeleteBank(ctx, "GONE"); err != nil { // makes a merge due
 		t.Fatal(err)
 	}
-	_, epoch, err := s.AddContent(ctx, bank.NewContent{Bank: "A", Signals: pictureSignals(2)})
+	addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(2)})
+	epoch, err := s.Epoch(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,24 +109,22 @@ func (s *Store) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 
 // change is write for what changes matching: it counts the epoch up, first, so
 // that the epoch's row is the lock on every engine, and notifies the Indexer.
-// It returns the epoch of the change.
-func (s *Store) change(ctx context.Context, do func(tx *sql.Tx, epoch int64) error) (int64, error) {
-	var epoch int64
+func (s *Store) change(ctx context.Context, do func(tx *sql.Tx, epoch int64) error) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		var err error
-		if epoch, err = count(ctx, tx, "epoch"); err != nil {
+		epoch, err := count(ctx, tx, "epoch")
+		if err != nil {
 			return err
 		}
 		return do(tx, epoch)
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	select {
 	case s.committed <- struct{}{}:
 	default: // one notice is enough for all
 	}
-	return epoch, nil
+	return nil
 }
 
 // count adds one to a counter of table meta and returns it.
@@ -136,7 +134,8 @@ func count(ctx context.Context, tx *sql.Tx, key string) (int64, error) {
 	return n, err
 }
 
-// Epoch returns the number of the last commit that changed matching.
+// Epoch returns the number of the last commit that changed matching. What was
+// committed before the call is matched from that epoch on; see [Live.Wait].
 func (s *Store) Epoch(ctx context.Context) (int64, error) {
 	var epoch int64
 	if err := s.db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&epoch); err != nil {

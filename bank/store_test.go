@@ -55,9 +55,9 @@ func pictureSignals(seed byte) []bank.Signal {
 
 func addContent(t testing.TB, s *bank.Store, c bank.NewContent) int64 {
 	t.Helper()
-	id, epoch, err := s.AddContent(t.Context(), c)
-	if err != nil || id == 0 || epoch == 0 {
-		t.Fatalf("AddContent = %d, %d, %v", id, epoch, err)
+	id, err := s.AddContent(t.Context(), c)
+	if err != nil || id == 0 {
+		t.Fatalf("AddContent = %d, %v", id, err)
 	}
 	return id
 }
@@ -198,22 +198,22 @@ func TestContents(t *testing.T) {
 		t.Error(err)
 	}
 	note, until := "new", int64(12345)
-	got, epoch, err := s.UpdateContent(ctx, "A", want.ID, bank.ContentUpdate{Note: &note})
-	if err != nil || epoch != 0 || got.Note != "new" || got.DisableUntil != bank.Enabled {
-		t.Errorf("%+v, %d, %v", got, epoch, err)
+	got, err = s.UpdateContent(ctx, "A", want.ID, bank.ContentUpdate{Note: &note})
+	if err != nil || got.Note != "new" || got.DisableUntil != bank.Enabled {
+		t.Errorf("%+v, %v", got, err)
 	}
-	got, epoch, err = s.UpdateContent(ctx, "A", want.ID, bank.ContentUpdate{DisableUntil: &until})
-	if err != nil || epoch == 0 || got.Note != "new" || got.DisableUntil != until {
-		t.Errorf("%+v, %d, %v", got, epoch, err)
+	got, err = s.UpdateContent(ctx, "A", want.ID, bank.ContentUpdate{DisableUntil: &until})
+	if err != nil || got.Note != "new" || got.DisableUntil != until {
+		t.Errorf("%+v, %v", got, err)
 	}
-	if _, _, err := s.UpdateContent(ctx, "B", want.ID, bank.ContentUpdate{Note: &note}); !errors.Is(err, bank.ErrContentNotFound) {
+	if _, err := s.UpdateContent(ctx, "B", want.ID, bank.ContentUpdate{Note: &note}); !errors.Is(err, bank.ErrContentNotFound) {
 		t.Errorf("through another bank: %v", err)
 	}
-	if deleted, _, err := s.DeleteContent(ctx, "B", want.ID); err != nil || deleted {
+	if deleted, err := s.DeleteContent(ctx, "B", want.ID); err != nil || deleted {
 		t.Errorf("deleted through another bank: %v, %v", deleted, err)
 	}
 	for _, first := range []bool{true, false} {
-		if deleted, _, err := s.DeleteContent(ctx, "A", want.ID); err != nil || deleted != first {
+		if deleted, err := s.DeleteContent(ctx, "A", want.ID); err != nil || deleted != first {
 			t.Errorf("deleted %v, %v, want %v", deleted, err, first)
 		}
 	}
@@ -227,7 +227,7 @@ func TestContents(t *testing.T) {
 		"unknown type":  {Bank: "A", Signals: []bank.Signal{{Type: "vpdq", Value: "x"}}},
 		"same type two": {Bank: "A", Signals: append(pictureSignals(1), pictureSignals(2)...)},
 	} {
-		if id, _, err := s.AddContent(ctx, c); err == nil {
+		if id, err := s.AddContent(ctx, c); err == nil {
 			t.Errorf("%s: banked as %d", name, id)
 		}
 	}
@@ -244,7 +244,7 @@ func TestSources(t *testing.T) {
 	}
 	remove := func(exchange, key string, want bool) {
 		t.Helper()
-		removed, _, err := s.RemoveSource(ctx, bank.Source{Exchange: exchange, Key: key})
+		removed, err := s.RemoveSource(ctx, bank.Source{Exchange: exchange, Key: key})
 		if err != nil || removed != want {
 			t.Errorf("RemoveSource(%s, %s) = %v, %v, want %v", exchange, key, removed, err, want)
 		}

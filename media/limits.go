@@ -24,6 +24,10 @@ type Config struct {
 	// TotalMemory is how many bytes all pictures in work may need together, by
 	// estimate.
 	TotalMemory int64 `env:"TOTAL_MEMORY" envDefault:"1610612736"`
+	// MaxBytes is the largest content that is taken in at all.
+	MaxBytes int64 `env:"MAX_BYTES" envDefault:"104857600"`
+	// TotalBytes is how many bytes of contents are held at once; more must wait.
+	TotalBytes int64 `env:"TOTAL_BYTES" envDefault:"536870912"`
 	// MaxDecodeBytes is the largest file that is decoded.
 	MaxDecodeBytes int64 `env:"MAX_DECODE_BYTES" envDefault:"52428800"`
 	// MaxSide is the longest side of a picture, in pixels.
@@ -68,6 +72,8 @@ func (c Config) Validate() error {
 	check(c.Deadline > 0 && c.Deadline <= time.Minute, "DEADLINE", "more than 0 and at most 1m")
 	check(c.WorkerMemory >= minWorkerMemory, "WORKER_MEMORY", fmt.Sprintf("at least %d", minWorkerMemory))
 	check(c.TotalMemory >= c.WorkerMemory, "TOTAL_MEMORY", "at least MEDIAGATE_MEDIA_WORKER_MEMORY")
+	check(c.MaxBytes > 0 && c.MaxBytes <= 1<<32, "MAX_BYTES", "from 1 to 4294967296")
+	check(c.TotalBytes >= c.MaxBytes, "TOTAL_BYTES", "at least MEDIAGATE_MEDIA_MAX_BYTES")
 	check(c.MaxDecodeBytes > 0 && c.MaxDecodeBytes <= 1<<30, "MAX_DECODE_BYTES", "from 1 to 1073741824")
 	// The product of two sides must fit an int64 with room to spare.
 	check(c.MaxSide > 0 && c.MaxSide <= 1<<20, "MAX_SIDE", "from 1 to 1048576")

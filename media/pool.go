@@ -31,6 +31,7 @@ type Pool struct {
 	free    chan *worker
 	waiting atomic.Int64
 	memory  *semaphore.Weighted
+	intake  *semaphore.Weighted
 	closed  atomic.Bool
 	limits  limits
 	metrics metrics
@@ -48,6 +49,7 @@ func NewPool(command []string, config Config) *Pool {
 		config:  config,
 		free:    make(chan *worker, config.Workers),
 		memory:  semaphore.NewWeighted(config.TotalMemory),
+		intake:  semaphore.NewWeighted(config.TotalBytes),
 		limits:  config.limits(),
 		metrics: newMetrics(),
 	}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+
+	"mediagate/media"
+	"mediagate/scanner"
+	"mediagate/server"
+)
+
+// Config is the whole configuration: what each package needs, and what only main
+// does.
+type Config struct {
+	Server server.Config  `envPrefix:"MEDIAGATE_"`
+	Scan   scanner.Config `envPrefix:"MEDIAGATE_SCAN_"`
+	Media  media.Config   `envPrefix:"MEDIAGATE_MEDIA_"`
+	// DatabaseURL is where the banks are kept: sqlite: and a path. The folder is
+	// created if there is none.
+	DatabaseURL string `env:"MEDIAGATE_DATABASE_URL" envDefault:"sqlite:./data/mediagate.db"`
+	// LogLevel is the least level that is logged: DEBUG, INFO, WARN or ERROR.
+	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
+}
+
+const (
+	ourPrefix  = "MEDIAGATE_"
+	testPrefix = "MEDIAGATE_TEST_"
+)
+
+// loadConfig reads the configuration from variables and reports every problem
+// with it at once, each with the variable's name.
+func loadConfig(environ []string) (Config, error) {
+	vars := env.ToMap(environ)
+	params, err := env.GetFieldParams(&Config{})
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	var problems []error
+	known := make(map[string]bool)
+	for _, p := range params {
+		known[p.Key] = true
+		value, set := vars[p.Key]
+		if !set {
+			continue
+		}
+		// On its own, because the library names fields and not variables.
+		if err := env.ParseWithOptions(&Config{}, env.Options{Environment: map[string]string{p.Key: value}}); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", p.Key, err))
+			delete(vars, p.Key)
+		}
+	}
+	names := make([]string, 0, len(vars))
+	for name := range vars {
+		if strings.HasPrefix(name, ourPrefix) && !strings.HasPrefix(name, testPrefix) && !known[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		problems = append(problems, fmt.Errorf("%s: there is no such setting", name))
+	}
+	var c Config
+	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
+		problems = append(problems, err)
+	}
+	if file := vars["MEDIAGATE_API_KEY_FILE"]; file != "" && c.Server.APIKey.Empty() {
+		problems = append(problems, errors.New("MEDIAGATE_API_KEY_FILE: the file is empty"))
+	}
+	return c, errors.Join(append(problems, c.Server.Validate(), c.Scan.Validate(), c.Media.Validate())...)
+}

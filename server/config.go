@@ -1,0 +1,94 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"mediagate/internal/secret"
+)
+
+// Config says where to listen and who may ask. Fields are read from variables
+// with the prefix MEDIAGATE_.
+type Config struct {
+	// Listen is the address of the APIs. Addresses that other machines reach
+	// need MEDIAGATE_API_KEY_FILE.
+	Listen string `env:"LISTEN" envDefault:"127.0.0.1:5100"`
+	// OpsListen is the address of /metrics and, if enabled, of profiles. Empty
+	// turns it off. It has no key: keep it from other machines.
+	OpsListen string `env:"OPS_LISTEN" envDefault:"127.0.0.1:5101"`
+	// APIKey is the file that holds the key which every request must carry as
+	// Authorization: Bearer, except for status and health.
+	APIKey secret.String `env:"API_KEY_FILE,file"`
+	// Pprof serves Go's profiles on the address for operations.
+	Pprof bool `env:"PPROF" envDefault:"false"`
+	// ShutdownDelay is how long readiness fails before connections are refused,
+	// so that a load balancer can look away.
+	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s"`
+	// ShutdownGrace is how long running requests may take to end.
+	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`
+	// IndexMaxAge is how old the index may become, when the store cannot be
+	// read, before the server says that it is not ready.
+	IndexMaxAge time.Duration `env:"INDEX_MAX_AGE" envDefault:"65s"`
+	// HMA is the API that Hasher-Matcher-Actioner has.
+	HMA HMAConfig `envPrefix:"HMA_"`
+}
+
+// HMAConfig is what can be chosen about the HMA API.
+type HMAConfig struct {
+	// Strict answers 500 and not 400 for a photo that cannot be decoded, as HMA
+	// does.
+	Strict bool `env:"STRICT" envDefault:"false"`
+	// URLHosts are the hosts that the API may fetch media from when it is given
+	// a URL, with their subdomains; * is any. Empty turns URLs off.
+	URLHosts []string `env:"URL_HOSTS"`
+	// URLNetworks are the private networks, as 10.0.0.0/8, that those hosts may
+	// lie in. Addresses that are not public are refused otherwise.
+	URLNetworks []netip.Prefix `env:"URL_NETWORKS"`
+}
+
+// Validate reports every setting that cannot work or is not safe.
+func (c Config) Validate() error {
+	var problems []error
+	if err := checkListen("MEDIAGATE_LISTEN", c.Listen); err != nil {
+		problems = append(problems, err)
+	} else if c.APIKey.Empty() && !isLoopback(c.Listen) {
+		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines: set MEDIAGATE_API_KEY_FILE, or listen on 127.0.0.1", c.Listen))
+	}
+	if c.OpsListen != "" {
+		if err := checkListen("MEDIAGATE_OPS_LISTEN", c.OpsListen); err != nil {
+			problems = append(problems, err)
+		} else if c.Pprof && !isLoopback(c.OpsListen) {
+			problems = append(problems, errors.New("MEDIAGATE_PPROF shows memory to whoever asks: it needs MEDIAGATE_OPS_LISTEN on 127.0.0.1"))
+		}
+	}
+	for name, d := range map[string]time.Duration{"SHUTDOWN_DELAY": c.ShutdownDelay, "SHUTDOWN_GRACE": c.ShutdownGrace, "INDEX_MAX_AGE": c.IndexMaxAge} {
+		if d < 0 {
+			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must not be negative", name))
+		}
+	}
+	if len(c.HMA.URLNetworks) > 0 && len(c.HMA.URLHosts) == 0 {
+		problems = append(problems, errors.New("MEDIAGATE_HMA_URL_NETWORKS has no effect without MEDIAGATE_HMA_URL_HOSTS"))
+	}
+	return errors.Join(problems...)
+}
+
+func checkListen(name, address string) error {
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		return fmt.Errorf("%s must be an address and a port, like 127.0.0.1:5100", name)
+	}
+	return nil
+}
+
+// isLoopback tells whether only this machine reaches an address. A name other
+// than localhost may resolve to anything.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// observe names each request by its route, never by its path or query, which
+// may hold hashes and names: in the span, the metrics and the log.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		route, method := s.routeOf(c), methodOf(c.Request().Method)
+		span := trace.SpanFromContext(c.Request().Context())
+		span.SetName(method + " " + route)
+		// The instrumentation has recorded what was asked for; this overwrites it.
+		span.SetAttributes(attribute.String("http.route", route), attribute.String("url.path", route))
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		status := c.Response().Status
+		s.seconds.WithLabelValues(route, method, strconv.Itoa(status)).Observe(time.Since(start).Seconds())
+		level := slog.LevelDebug
+		if status >= http.StatusInternalServerError {
+			level = slog.LevelWarn
+		}
+		s.log.Log(c.Request().Context(), level, "request", "route", route, "method", method, "status", status, "seconds", time.Since(start).Seconds())
+		return nil
+	}
+}
+
+// routeOf is the pattern that matched, or a constant for paths that match none.
+func (s *Server) routeOf(c echo.Context) string {
+	if !s.routes[c.Path()] {
+		return "none"
+	}
+	return c.Path()
+}
+
+// methodOf keeps labels a closed set.
+func methodOf(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
+		return method
+	default:
+		return "other"
+	}
+}
+
+// recovered reports a broken invariant; the request is answered with status 500.
+func (s *Server) recovered(c echo.Context, err error, stack []byte) error {
+	s.log.ErrorContext(c.Request().Context(), "panic", "route", s.routeOf(c), "err", err, "stack", string(stack))
+	return fmt.Errorf("panic: %w", err)
+}

@@ -1,0 +1,181 @@
+// Package server speaks HTTP: the API of Hasher-Matcher-Actioner, mediagate's
+// own, and health. It turns requests into calls of the other packages and their
+// errors into each API's form, and decides nothing itself.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/errgroup"
+
+	"mediagate/bank"
+	"mediagate/media"
+	"mediagate/scanner"
+)
+
+// Limits of connections and requests; those of bodies are media's and each
+// API's.
+const (
+	maxConnections    = 1024
+	maxHeaderBytes    = 16 << 10
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 60 * time.Second
+	writeTimeout      = 90 * time.Second
+	idleTimeout       = 60 * time.Second
+)
+
+// Server answers requests. Its parts are made by the caller, who also runs the
+// Indexer that keeps Live.
+type Server struct {
+	config   Config
+	pool     *media.Pool
+	store    *bank.Store
+	live     *bank.Live
+	scanner  *scanner.Scanner
+	metrics  prometheus.Gatherer
+	log      *slog.Logger
+	draining atomic.Bool
+	seconds  *prometheus.HistogramVec
+	routes   map[string]bool // patterns, filled by Handler
+}
+
+// Parts are what a Server works with. All are required.
+type Parts struct {
+	Pool    *media.Pool
+	Store   *bank.Store
+	Live    *bank.Live
+	Scanner *scanner.Scanner
+	Metrics *prometheus.Registry
+	Log     *slog.Logger
+}
+
+// New returns a Server that has not begun to listen.
+func New(config Config, p Parts) *Server {
+	s := &Server{
+		config: config, pool: p.Pool, store: p.Store, live: p.Live, scanner: p.Scanner, metrics: p.Metrics, log: p.Log,
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "mediagate_http_request_seconds",
+			Help:    "Requests by route, method and status, and how long they took.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route", "method", "status"}),
+	}
+	p.Metrics.MustRegister(s.seconds)
+	return s
+}
+
+// Handler returns what answers on the address of the APIs.
+func (s *Server) Handler() http.Handler {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = s.routeError
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.Pre(cleanPath)
+	e.Use(s.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.recovered}), s.requireKey)
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+	s.registerV1(e)
+	(&hma{
+		config: s.config.HMA, pool: s.pool, store: s.store, live: s.live, scanner: s.scanner,
+		fetcher: newFetcher(s.config.HMA), maxAge: s.config.IndexMaxAge, log: s.log,
+	}).register(e)
+	s.routes = make(map[string]bool)
+	for _, r := range e.Routes() {
+		s.routes[r.Path] = true
+	}
+	return otelhttp.NewHandler(e, "http", otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method }))
+}
+
+// opsHandler returns what answers on the address for operations.
+func (s *Server) opsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	if s.config.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// Run listens and serves until the context ends, then lets running requests
+// finish within the grace. An address that cannot be listened on is an error at
+// once.
+func (s *Server) Run(ctx context.Context) error {
+	g, run := errgroup.WithContext(ctx)
+	var listeners []func() error
+	for address, handler := range map[string]http.Handler{s.config.Listen: s.Handler(), s.config.OpsListen: s.opsHandler()} {
+		if address == "" {
+			continue
+		}
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return errors.Join(fmt.Errorf("listen: %w", err), closeAll(listeners))
+		}
+		listeners = append(listeners, listener.Close)
+		s.log.InfoContext(ctx, "listening", "address", listener.Addr().String())
+		srv := s.httpServer(ctx, handler)
+		g.Go(func() error {
+			if err := srv.Serve(netutil.LimitListener(listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve: %w", err)
+			}
+			return nil
+		})
+		g.Go(func() error {
+			<-run.Done()
+			return s.drain(srv)
+		})
+	}
+	return g.Wait()
+}
+
+func closeAll(closers []func() error) error {
+	var errs []error
+	for _, c := range closers {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) httpServer(ctx context.Context, handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		// Requests end by themselves, not with the signal that ends the process.
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+}
+
+// drain ends a server: not ready first, then no new connections, then, after the
+// grace, no old ones.
+func (s *Server) drain(srv *http.Server) error {
+	s.draining.Store(true)
+	time.Sleep(s.config.ShutdownDelay)
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownGrace)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "err", err)
+		return srv.Close()
+	}
+	return nil
+}
