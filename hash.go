@@ -79,7 +79,9 @@ func hashFiles(ctx context.Context, config Config, files []string, stdout, stder
 		}
 		if r.err != nil {
 			failed++
-			fmt.Fprintf(stderr, "%s: %v\n", file, r.err)
+			if _, err := fmt.Fprintf(stderr, "%s: %v\n", file, r.err); err != nil {
+				return fmt.Errorf("hash: %w", err)
+			}
 			continue
 		}
 		if err := out.Encode(newFileSignals(file, r.signals)); err != nil {

@@ -85,8 +85,8 @@ func (s *Store) CreateBank(ctx context.Context, b Bank) (Bank, error) {
 	return b, nil
 }
 
-// BankUpdate holds the properties of a bank to change; nil ones stay.
-type BankUpdate struct {
+// Settings holds the properties of a bank to change; nil ones stay.
+type Settings struct {
 	Name       *string
 	Ratio      *float64
 	MD5Enforce *bool
@@ -94,7 +94,7 @@ type BankUpdate struct {
 
 // UpdateBank changes a bank and returns what it became. It fails with
 // [ErrBankNotFound] or as CreateBank does.
-func (s *Store) UpdateBank(ctx context.Context, name string, u BankUpdate) (Bank, error) {
+func (s *Store) UpdateBank(ctx context.Context, name string, u Settings) (Bank, error) {
 	var b Bank
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		var err error

@@ -52,7 +52,7 @@ func kindOf(t SignalType) (kind, error) {
 	if i < 0 {
 		return 0, fmt.Errorf("unknown signal type %q", t)
 	}
-	return kind(i), nil //nolint:gosec // there are four
+	return kind(i), nil
 }
 
 // newest is when the newest signal of each kind was banked, in Unix seconds.

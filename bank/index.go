@@ -62,7 +62,7 @@ func newIndex(d delta) (*Index, error) {
 func byID(banks []Bank) map[int32]Bank {
 	out := make(map[int32]Bank, len(banks))
 	for _, b := range banks {
-		out[int32(b.ID)] = b //nolint:gosec // nobody makes that many banks
+		out[int32(b.ID)] = b
 	}
 	return out
 }

@@ -109,7 +109,7 @@ func TestIndexFollowsAnyHistory(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // seeded on purpose
+			rng := rand.New(rand.NewPCG(seed, 1))
 			s := newStore(t)
 			x, live := newIndexer(s)
 			m := model{map[string]bool{}, map[int64]modelContent{}}

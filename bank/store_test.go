@@ -145,17 +145,17 @@ func TestBanks(t *testing.T) {
 		t.Errorf("a second A: %v", err)
 	}
 	name, half, on := "C", 0.5, true
-	got, err := s.UpdateBank(ctx, "A", bank.BankUpdate{Name: &name, Ratio: &half, MD5Enforce: &on})
+	got, err := s.UpdateBank(ctx, "A", bank.Settings{Name: &name, Ratio: &half, MD5Enforce: &on})
 	if want := (bank.Bank{ID: a.ID, Name: "C", Ratio: 0.5, MD5Enforce: true}); err != nil || got != want {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	if found, err := s.Bank(ctx, "C"); err != nil || found != got {
 		t.Errorf("Bank(C) = %+v, %v", found, err)
 	}
-	if _, err := s.UpdateBank(ctx, "C", bank.BankUpdate{Name: &b.Name}); !errors.Is(err, bank.ErrBankExists) {
+	if _, err := s.UpdateBank(ctx, "C", bank.Settings{Name: &b.Name}); !errors.Is(err, bank.ErrBankExists) {
 		t.Errorf("renamed over B: %v", err)
 	}
-	if _, err := s.UpdateBank(ctx, "NONE", bank.BankUpdate{}); !errors.Is(err, bank.ErrBankNotFound) {
+	if _, err := s.UpdateBank(ctx, "NONE", bank.Settings{}); !errors.Is(err, bank.ErrBankNotFound) {
 		t.Errorf("no such bank: %v", err)
 	}
 	for range 2 {

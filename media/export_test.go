@@ -43,3 +43,12 @@ func Serve(r io.Reader, w io.Writer) error { return serve(r, w) }
 // LieAboutMemory makes workers believe that they may use any amount, while the
 // kernel's limit stays what it was.
 func (p *Pool) LieAboutMemory() { p.limits.Memory = 1 << 40 }
+
+// OccupyMemory takes all of the memory for pictures until the function returned
+// is called.
+func (p *Pool) OccupyMemory(ctx context.Context) (release func()) {
+	if err := p.memory.Acquire(ctx, p.config.TotalMemory); err != nil {
+		panic(err)
+	}
+	return func() { p.memory.Release(p.config.TotalMemory) }
+}

@@ -326,6 +326,23 @@ func TestOverloadIsAnError(t *testing.T) {
 	t.Error("a busy pool never says that it is overloaded")
 }
 
+// TestPicturesWaitForMemory admits by what the header says a picture needs: a
+// free worker is not enough.
+func TestPicturesWaitForMemory(t *testing.T) {
+	p := workertest.Pool(t, func(c *media.Config) { c.QueueWait = 50 * time.Millisecond })
+	content := readVector(t, "formats/rgb.png")
+	release := p.OccupyMemory(t.Context())
+	if _, err := p.Signals(t.Context(), content); !errors.Is(err, media.ErrOverloaded) {
+		t.Errorf("%v, want ErrOverloaded", err)
+	}
+	// A bomb is refused by its header and needs none.
+	if s := mustSignals(t, p, bombtest.WebP16384()); s.Refusal != media.RefusedPixels {
+		t.Errorf("refusal %q", s.Refusal)
+	}
+	release()
+	mustSignals(t, p, content)
+}
+
 func TestCancelledWaitEnds(t *testing.T) {
 	p := workertest.Pool(t, func(c *media.Config) { c.Workers, c.QueueWait = 1, time.Minute })
 	release := p.Occupy(t.Context())

@@ -39,6 +39,7 @@ func probe(content []byte, l limits) (probed, Refusal) {
 		refusal = walkGIF(content, l)
 	case formatWebP:
 		refusal = walkWebP(content)
+	default: // nothing beside the header to look at
 	}
 	if refusal != "" {
 		return probed{}, refusal

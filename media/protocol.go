@@ -47,12 +47,12 @@ var errProtocol = errors.New("worker broke the protocol")
 
 func replyWith(p probed, hashes []Hash, refusal Refusal) reply {
 	r := reply{
-		Refusal: uint8(slices.Index(refusals, refusal)),                          //nolint:gosec // all are in the list
-		Width:   uint32(p.width), Height: uint32(p.height), Estimate: p.estimate, //nolint:gosec // probe checked them
-		Count: uint8(len(hashes)), //nolint:gosec // at most one a variant
+		Refusal: uint8(slices.Index(refusals, refusal)),
+		Width:   uint32(p.width), Height: uint32(p.height), Estimate: p.estimate,
+		Count: uint8(len(hashes)),
 	}
 	for i, h := range hashes {
-		r.Hashes[i] = wireHash{Variant: uint8(h.Variant), Quality: uint8(h.Quality), PDQ: h.PDQ.Bytes()} //nolint:gosec // 0–100
+		r.Hashes[i] = wireHash{Variant: uint8(h.Variant), Quality: uint8(h.Quality), PDQ: h.PDQ.Bytes()}
 	}
 	return r
 }
@@ -70,7 +70,7 @@ func readReply(r io.Reader, l limits) (result, error) {
 	if err := binary.Read(r, binary.LittleEndian, &in); err != nil {
 		return result{}, err
 	}
-	side := uint32(l.MaxSide) //nolint:gosec // Config.Validate bounds it
+	side := uint32(l.MaxSide)
 	switch {
 	case int(in.Refusal) >= len(refusals):
 		return result{}, fmt.Errorf("%w: refusal %d", errProtocol, in.Refusal)

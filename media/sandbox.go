@@ -36,7 +36,7 @@ func DecodeWorker() error {
 		return fmt.Errorf("read memory limit: %w", err)
 	}
 	if data.Cur != unix.RLIM_INFINITY {
-		debug.SetMemoryLimit(int64(data.Cur - data.Cur/8)) //nolint:gosec // not infinite
+		debug.SetMemoryLimit(int64(data.Cur - data.Cur/8))
 	}
 	return serve(bufio.NewReader(os.Stdin), os.Stdout)
 }

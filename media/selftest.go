@@ -14,7 +14,7 @@ func knownPicture() (content []byte, hash string) {
 	for y := range 217 {
 		for x := range 333 {
 			p := img.Pix[img.PixOffset(x, y):]
-			p[0], p[1], p[2], p[3] = uint8(3*x*x+7*y*y+5*x*y), uint8(11*x+5*y), uint8(x^y), 255 //nolint:gosec // modulo 256 is meant
+			p[0], p[1], p[2], p[3] = uint8(3*x*x+7*y*y+5*x*y), uint8(11*x+5*y), uint8(x^y), 255
 		}
 	}
 	var buf bytes.Buffer

@@ -75,12 +75,13 @@ func sniff(content []byte) (Kind, string) {
 		return Photo, "image/bmp"
 	case formatTIFF:
 		return Photo, "image/tiff"
+	default:
+		if endsInMagic(content) {
+			return Photo, "application/octet-stream"
+		}
+		mime, _, _ := strings.Cut(mimetype.Detect(content).String(), ";")
+		return Opaque, mime
 	}
-	if endsInMagic(content) {
-		return Photo, "application/octet-stream"
-	}
-	mime, _, _ := strings.Cut(mimetype.Detect(content).String(), ";")
-	return Opaque, mime
 }
 
 func endsInMagic(content []byte) bool {

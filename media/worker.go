@@ -62,7 +62,7 @@ func startWorker(command []string, memory int64) (*worker, error) {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
 	for resource, most := range map[int]uint64{
-		unix.RLIMIT_DATA:  uint64(memory), //nolint:gosec // validated
+		unix.RLIMIT_DATA:  uint64(memory),
 		unix.RLIMIT_CPU:   uint64(workerCPU / time.Second),
 		unix.RLIMIT_CORE:  0,
 		unix.RLIMIT_FSIZE: 0,

@@ -83,7 +83,7 @@ func (h *hma) updateBank(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var u bank.BankUpdate
+	var u bank.Settings
 	u.Name = m.optionalString("name")
 	u.Ratio, _ = m.optionalFloat("enabled_ratio")
 	enabled := m.optionalBool("enabled")

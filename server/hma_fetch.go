@@ -90,13 +90,12 @@ func (f *fetcher) allows(u *url.URL) bool {
 
 // fetched is an answer being read.
 type fetched struct {
-	body   io.Reader
-	close  func()
+	body   io.ReadCloser
 	length int64 // -1 if unknown
 	mime   string
 }
 
-// open requests an address. The caller must call close.
+// open requests an address. The caller must close the body.
 func (f *fetcher) open(ctx context.Context, address string) (*fetched, error) {
 	if len(f.hosts) == 0 {
 		return nil, &hmaError{http.StatusForbidden, "fetching URLs is off: MEDIAGATE_HMA_URL_HOSTS lists no host"}
@@ -118,9 +117,7 @@ func (f *fetcher) open(ctx context.Context, address string) (*fetched, error) {
 		return nil, badRequest("Failed to fetch URL: status %d", res.StatusCode)
 	}
 	return &fetched{
-		body:   res.Body,
-		close:  func() { _ = res.Body.Close() }, // read as far as it is used
-		length: res.ContentLength, mime: res.Header.Get("Content-Type"),
+		body: res.Body, length: res.ContentLength, mime: res.Header.Get("Content-Type"),
 	}, nil
 }
 

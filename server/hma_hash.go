@@ -130,7 +130,7 @@ func (h *hma) hashedURL(c echo.Context, address string) (hashed, error) {
 	if err != nil {
 		return hashed{}, err
 	}
-	defer f.close()
+	defer func() { _ = f.body.Close() }() // read as far as it is used
 	contentType := pointed(parameter(params, "content_type"))
 	if contentType == "" {
 		if contentType, err = f.contentType(); err != nil {

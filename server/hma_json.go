@@ -249,10 +249,10 @@ func (w *writer) text(s string) {
 			w.WriteByte('\\')
 			w.WriteByte("btn.fr"[r-'\b'])
 		case r < 0x20 || !w.quoted && r >= 0x7F && r <= 0xFFFF:
-			fmt.Fprintf(w, `\u%04x`, r)
+			_, _ = fmt.Fprintf(w, `\u%04x`, r) // a buffer's writes do not fail
 		case !w.quoted && r > 0xFFFF:
 			r -= 0x10000
-			fmt.Fprintf(w, `\u%04x\u%04x`, 0xD800+r>>10, 0xDC00+r&0x3FF)
+			_, _ = fmt.Fprintf(w, `\u%04x\u%04x`, 0xD800+r>>10, 0xDC00+r&0x3FF)
 		default:
 			w.WriteRune(r)
 		}

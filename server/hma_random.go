@@ -46,7 +46,7 @@ func newTwister(key []uint32) *twister {
 	s := &t.state
 	s[0] = 19650218
 	for i := 1; i < twisterWords; i++ {
-		s[i] = 1812433253*(s[i-1]^s[i-1]>>30) + uint32(i) //nolint:gosec // under 624
+		s[i] = 1812433253*(s[i-1]^s[i-1]>>30) + uint32(i)
 	}
 	i, j := 1, 0
 	step := func(factor uint32) {
@@ -59,13 +59,13 @@ func newTwister(key []uint32) *twister {
 	}
 	for range max(twisterWords, len(key)) {
 		step(1664525)
-		s[i] += key[j] + uint32(j) //nolint:gosec // an index
+		s[i] += key[j] + uint32(j)
 		advance()
 		j = (j + 1) % len(key)
 	}
 	for range twisterWords - 1 {
 		step(1566083941)
-		s[i] -= uint32(i) //nolint:gosec // under 624
+		s[i] -= uint32(i)
 		advance()
 	}
 	s[0] = 1 << 31

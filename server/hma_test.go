@@ -34,8 +34,6 @@ e64cc9d91c623882f8d1f1d9a398e78c9f199b3bd83924f2b7e11e0bf861b064
 c186f9619659658c4b6916daf934496985f4259c72c39676ab9edb631c3c349c
 62c9789627838f69f23cf98c29e37836d61c87c31c59587c4b49a783f496725c`)
 
-const rgbHash = "fb4eed46cb8a6c78819ca06b756c541f7b07ef6d02c82fccd00f862166272cda" // of misc/rgb.jpeg, by HMA
-
 // flat is a picture of too little contrast.
 func flat(t testing.TB) []byte {
 	t.Helper()

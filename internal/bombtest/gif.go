@@ -27,7 +27,7 @@ func GIF65535() []byte {
 	b := gifHeader(gifMax)
 	b = append(b, gifDescriptor(gifMax)...)
 	// A minimum code of 2 bits makes the codes 3 bits wide: 0 for a black pixel, 5 for the end.
-	b = append(b, 2, 1, 5<<3|0, 0)
+	b = append(b, 2, 1, 5<<3, 0)
 	return append(b, gifTrailer)
 }
 

@@ -22,7 +22,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "worker")
-	cmd := exec.Command("go", "build", "-o", path, "mediagate/internal/workertest/worker") //nolint:noctx // bounded by the test's own time
+	cmd := exec.Command("go", "build", "-o", path, "mediagate/internal/workertest/worker")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()

@@ -1,0 +1,40 @@
+# Every check that CI runs is a target here.
+GO ?= go
+RACE ?=
+FUZZ ?= 20000x
+# Tests that need a tool which is missing are skipped, or fail if it is named
+# here, with commas: MEDIAGATE_TEST_REQUIRE=strace
+export MEDIAGATE_TEST_REQUIRE ?=
+
+.PHONY: build test bench fuzz lint tidy generate clean
+
+build: ## the static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o mediagate .
+
+test: ## the whole suite; RACE=1 with the race detector
+	$(GO) test $(if $(RACE),-race) ./...
+
+bench: ## measured figures; quote medians and the CPU
+	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) ./...
+
+fuzz: ## every fuzz target, FUZZ inputs each
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$package; \
+		done; \
+	done
+
+lint: ## formatting, vet and the linters of .golangci.yml
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+
+tidy: ## go.mod and go.sum as they must be
+	$(GO) mod tidy
+
+generate: ## the configuration table of the README
+	$(GO) test -run TestREADMEHasTheConfiguration . -update
+
+clean:
+	rm -f mediagate
