@@ -56,18 +56,7 @@ var departures = map[string]string{
 	"path-content-5000-digits":    "HMA fails; ours has no such content",
 	"leading-double-slash":        "a success; TestLeadingSlashesCountOnce has it",
 	"leading-triple-slash":        "a success; TestLeadingSlashesCountOnce has it",
-	"metadata-extra":              metadataText,
-	"metadata-content-id":         metadataText,
-	"metadata-json-list":          metadataText,
-	"metadata-json-data-string":   metadataText,
-	"metadata-json-twice":         metadataText,
-	"metadata-many":               metadataText,
-	"metadata-collab":             "what belongs to exchanges is dropped unread",
-	"metadata-quotes":             metadataText,
-	"metadata-long":               metadataText,
 }
-
-const metadataText = "ours names the first field that is wrong and why, without the value as Python writes it"
 
 // TestFrameworkAnswers plays the recorded requests, over a raw connection so that
 // no client tidies the path.

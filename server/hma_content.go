@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -152,103 +151,6 @@ func (h *hma) addSignal(c echo.Context) error {
 		return err
 	}
 	return h.addToBank(c, bank.NewContent{Bank: name, Signals: signals, Note: extra.text}, told)
-}
-
-// extras are what may be given with a content besides its signals.
-type extras struct {
-	metadata, note document
-	// json and text are what is stored of them.
-	json, text string
-}
-
-// fromForm reads them from the fields of a form.
-func (e *extras) fromForm(values map[string]string) error {
-	if raw, ok := values["metadata"]; ok {
-		doc, err := parseJSON([]byte(raw))
-		if err != nil {
-			return badRequest("metadata form field must be valid JSON")
-		}
-		if e.metadata = doc; doc == nil {
-			return badRequest("metadata should be a json object")
-		}
-	}
-	if note, ok := values["note"]; ok {
-		e.note = note
-	}
-	return e.check()
-}
-
-// check refuses what HMA refuses and fills json and text.
-func (e *extras) check() error {
-	switch note := e.note.(type) {
-	case nil:
-	case string:
-		if utf8.RuneCountInString(note) > maxNote {
-			return badRequest("note must be at most %d characters", maxNote)
-		}
-		e.text = note
-	default:
-		return badRequest("note should be a string")
-	}
-	switch metadata := e.metadata.(type) {
-	case nil:
-		return nil
-	case object:
-		return e.checkMetadata(metadata)
-	default:
-		return badRequest("metadata should be a json object")
-	}
-}
-
-// checkMetadata keeps the three fields that contents have. A fourth of HMA,
-// collab, belongs to exchanges and is dropped.
-func (e *extras) checkMetadata(given object) error {
-	kept := object{}
-	for _, m := range given {
-		switch m.key {
-		case "content_id", "content_uri":
-			if _, isString := m.value.(string); m.value != nil && !isString {
-				return invalidMetadata(m.key, "Input should be a valid string")
-			}
-		case "json", "json_data":
-			if _, isObject := m.value.(object); m.value != nil && !isObject {
-				return invalidMetadata(m.key, "Input should be a valid dictionary")
-			}
-			if _, twice := kept.get("json"); twice {
-				return invalidMetadata(m.key, "Extra inputs are not permitted")
-			}
-			m.key = "json"
-		case "collab":
-			continue
-		default:
-			return invalidMetadata(m.key, "Extra inputs are not permitted")
-		}
-		kept = append(kept, m)
-	}
-	e.json = strings.TrimSuffix(string(resultJSON(kept)), "\n")
-	return nil
-}
-
-func invalidMetadata(key, why string) error {
-	return badRequest("Invalid metadata: 1 validation error for BankedContentMetadata\n%s\n  %s", key, why)
-}
-
-// metadataObject reads back what checkMetadata stored, nil for nothing.
-func metadataObject(stored string) (map[string]any, error) {
-	if stored == "" {
-		return nil, nil //nolint:nilnil // null is what the API says for it
-	}
-	doc, err := parseJSON([]byte(stored))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]any{"content_id": nil, "content_uri": nil, "json": nil}
-	if o, ok := doc.(object); ok {
-		for _, m := range o {
-			out[m.key] = m.value
-		}
-	}
-	return out, nil
 }
 
 func (h *hma) content(c echo.Context) error {

@@ -336,9 +336,9 @@ func TestAddContentErrors(t *testing.T) {
 		"metadata a list":   {[]string{"metadata", "[]"}, "metadata should be a json object"},
 		"metadata null":     {[]string{"metadata", "null"}, "metadata should be a json object"},
 		"long note":         {[]string{"note", strings.Repeat("x", 256)}, "note must be at most 255 characters"},
-		"unknown metadata":  {[]string{"metadata", `{"x":1}`}, "Invalid metadata: 1 validation error for BankedContentMetadata\nx\n  Extra inputs are not permitted"},
-		"json not object":   {[]string{"metadata", `{"json":1}`}, "Invalid metadata: 1 validation error for BankedContentMetadata\njson\n  Input should be a valid dictionary"},
-		"id not string":     {[]string{"metadata", `{"content_id":1}`}, "Invalid metadata: 1 validation error for BankedContentMetadata\ncontent_id\n  Input should be a valid string"},
+		"unknown metadata":  {[]string{"metadata", `{"x":1}`}, "Invalid metadata: 1 validation error for BankedContentMetadata\nx\n  Extra inputs are not permitted [type=extra_forbidden, input_value=1, input_type=int]\n    For further information visit https://errors.pydantic.dev/2.13/v/extra_forbidden"},
+		"json not object":   {[]string{"metadata", `{"json":1}`}, "Invalid metadata: 1 validation error for BankedContentMetadata\njson\n  Input should be a valid dictionary [type=dict_type, input_value=1, input_type=int]\n    For further information visit https://errors.pydantic.dev/2.13/v/dict_type"},
+		"id not string":     {[]string{"metadata", `{"content_id":1}`}, "Invalid metadata: 1 validation error for BankedContentMetadata\ncontent_id\n  Input should be a valid string [type=string_type, input_value=1, input_type=int]\n    For further information visit https://errors.pydantic.dev/2.13/v/string_type"},
 	} {
 		if a := g.upload("/c/bank/A/content", "photo", content, tt.fields...); a.status != 400 || a.body != message("%s", tt.want) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)

@@ -85,8 +85,9 @@ func (s *Server) Handler() http.Handler {
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.Pre(cleanPath)
 	e.Use(s.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.recovered}), s.requireKey)
-	e.GET("/healthz", s.healthz)
-	e.GET("/readyz", s.readyz)
+	for path, handler := range map[string]echo.HandlerFunc{"/healthz": s.healthz, "/readyz": s.readyz} {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, handler)
+	}
 	s.registerV1(e)
 	(&hma{
 		config: s.config.HMA, pool: s.pool, store: s.store, live: s.live, scanner: s.scanner,
@@ -119,17 +120,20 @@ func (s *Server) opsHandler() http.Handler {
 func (s *Server) Run(ctx context.Context) error {
 	g, run := errgroup.WithContext(ctx)
 	var listeners []func() error
-	for address, handler := range map[string]http.Handler{s.config.Listen: s.Handler(), s.config.OpsListen: s.opsHandler()} {
-		if address == "" {
+	for _, front := range []struct {
+		name, address string
+		handler       http.Handler
+	}{{"api", s.config.Listen, s.Handler()}, {"operations", s.config.OpsListen, s.opsHandler()}} {
+		if front.address == "" {
 			continue
 		}
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", front.address)
 		if err != nil {
 			return errors.Join(fmt.Errorf("listen: %w", err), closeAll(listeners))
 		}
 		listeners = append(listeners, listener.Close)
-		s.log.InfoContext(ctx, "listening", "address", listener.Addr().String())
-		srv := s.httpServer(ctx, handler)
+		s.log.InfoContext(ctx, "listening", "for", front.name, "address", listener.Addr().String())
+		srv := s.httpServer(ctx, front.handler)
 		g.Go(func() error {
 			if err := srv.Serve(netutil.LimitListener(listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve: %w", err)
