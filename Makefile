@@ -3,7 +3,7 @@ GO ?= go
 RACE ?=
 FUZZ ?= 20000x
 # Tests that need a tool which is missing are skipped, or fail if it is named
-# here, with commas: MEDIAGATE_TEST_REQUIRE=strace
+# here, with commas: MEDIAGATE_TEST_REQUIRE=curl
 export MEDIAGATE_TEST_REQUIRE ?=
 
 .PHONY: build test bench fuzz lint tidy generate clean

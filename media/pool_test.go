@@ -24,6 +24,8 @@ import (
 	"mediagate/pdq"
 )
 
+func TestMain(m *testing.M) { workertest.Main(m) }
+
 const vectors = "../pdq/testdata/images"
 
 func readVector(t testing.TB, name string) []byte {

@@ -28,6 +28,8 @@ import (
 	"mediagate/server"
 )
 
+func TestMain(m *testing.M) { workertest.Main(m) }
+
 // gate is a whole mediagate behind a test server.
 type gate struct {
 	handler http.Handler

@@ -5,6 +5,8 @@
 package workertest
 
 import (
+	"errors"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +18,26 @@ import (
 	"mediagate/media"
 )
 
+// dir holds the worker while the tests of a package run; only Main writes it.
+var dir string
+
+// Main is the TestMain of a package whose tests use workers: it runs the tests
+// and removes the worker.
+func Main(m *testing.M) {
+	var err error
+	if dir, err = os.MkdirTemp("", "mediagate-worker"); err != nil {
+		log.Fatal(err)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		log.Print(err)
+	}
+	os.Exit(code)
+}
+
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "mediagate-worker")
-	if err != nil {
-		return "", err
+	if dir == "" {
+		return "", errors.New("the package's TestMain must call workertest.Main")
 	}
 	path := filepath.Join(dir, "worker")
 	cmd := exec.Command("go", "build", "-o", path, "mediagate/internal/workertest/worker")

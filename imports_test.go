@@ -1,0 +1,142 @@
+package main_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "mediagate"
+
+// arrows is the table of the architecture: which of our packages each of them
+// may import outside its tests. A package that is not here has no place yet.
+// internal/secret may be imported by all.
+var arrows = map[string][]string{
+	"":                           {"server", "scanner", "bank", "media", "pdq"},
+	"pdq":                        {},
+	"media":                      {"pdq"},
+	"bank":                       {"pdq", "media"},
+	"scanner":                    {"bank", "media", "pdq"},
+	"server":                     {"scanner", "bank", "media", "pdq"},
+	"internal/secret":            {},
+	"internal/bombtest":          {},
+	"internal/workertest":        {"media"},
+	"internal/workertest/worker": {"media"},
+}
+
+// owners says which of our packages may import what others made, and all below
+// it. Tests may use what they like: this is about what is shipped.
+var owners = []struct{ paths, by []string }{
+	{[]string{"github.com/caarlos0/env"}, []string{"", "internal/workertest"}},
+	{[]string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/contrib/exporters"}, []string{""}},
+	{[]string{"github.com/labstack/echo"}, []string{"server"}},
+	{[]string{"modernc.org/sqlite"}, []string{"bank"}},
+	{[]string{"image/jpeg", "image/png", "image/gif", "golang.org/x/image"}, []string{"media"}},
+}
+
+// listed is what go list tells of a package; Imports leave its tests out.
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+// name is the package's path without the module's.
+func (p listed) name() string { return ours(p.ImportPath) }
+
+// ours strips the module from the path of one of our packages.
+func ours(path string) string { return strings.TrimPrefix(strings.TrimPrefix(path, module), "/") }
+
+func isOurs(path string) bool { return path == module || strings.HasPrefix(path, module+"/") }
+
+// isTestOnly tells packages that only tests, and one another, may import.
+func isTestOnly(name string) bool {
+	return strings.HasPrefix(name, "internal/") && strings.HasSuffix(name, "test")
+}
+
+func isBelow(path, parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listed
+	for in := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := in.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func TestImportsFollowTheArchitecture(t *testing.T) {
+	missing := make(map[string]bool)
+	for name := range arrows {
+		missing[name] = true
+	}
+	for _, p := range listPackages(t) {
+		may, known := arrows[p.name()]
+		if !known {
+			t.Errorf("package %s is not in the table", p.ImportPath)
+			continue
+		}
+		delete(missing, p.name())
+		for _, path := range p.Imports {
+			if !isOurs(path) || ours(path) == "internal/secret" {
+				continue
+			}
+			if !slices.Contains(may, ours(path)) {
+				t.Errorf("%s imports %s, and may only import %q", p.ImportPath, path, may)
+			}
+			if isTestOnly(ours(path)) && !isTestOnly(p.name()) {
+				t.Errorf("%s imports %s, which is for tests", p.ImportPath, path)
+			}
+		}
+	}
+	for name := range missing {
+		t.Errorf("package %q is in the table and not in the module", name)
+	}
+}
+
+func TestEachDependencyHasItsOwners(t *testing.T) {
+	packages := listPackages(t)
+	for _, rule := range owners {
+		for _, dependency := range rule.paths {
+			used := false
+			for _, p := range packages {
+				for _, path := range p.Imports {
+					if !isBelow(path, dependency) {
+						continue
+					}
+					used = true
+					if !slices.Contains(rule.by, p.name()) {
+						t.Errorf("%s imports %s, and only %q may", p.ImportPath, path, rule.by)
+					}
+				}
+			}
+			if !used {
+				t.Errorf("nothing imports %s: is that still its path?", dependency)
+			}
+		}
+	}
+}
+
+// TestPDQNeedsTheStandardLibraryOnly looks at everything that is linked in, not at imports
+// alone: the hash is to be usable by itself.
+func TestPDQNeedsTheStandardLibraryOnly(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./pdq").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if got := strings.Fields(string(out)); !slices.Equal(got, []string{module + "/pdq"}) {
+		t.Errorf("pdq needs %q", got)
+	}
+}
