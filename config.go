@@ -9,6 +9,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"mediagate/bank"
 	"mediagate/media"
 	"mediagate/scanner"
 	"mediagate/server"
@@ -50,6 +51,10 @@ func loadConfig(environ []string) (Config, error) {
 		}
 		// On its own, because the library names fields and not variables.
 		if err := env.ParseWithOptions(&Config{}, env.Options{Environment: map[string]string{p.Key: value}}); err != nil {
+			if p.LoadFile {
+				// Whoever takes the setting for the secret itself must not see it here.
+				err = errors.New("the file cannot be read")
+			}
 			problems = append(problems, fmt.Errorf("%s: %w", p.Key, err))
 			delete(vars, p.Key)
 		}
@@ -62,11 +67,18 @@ func loadConfig(environ []string) (Config, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
+		delete(vars, name) // or the library stumbles over it too
 		problems = append(problems, fmt.Errorf("%s: there is no such setting", name))
 	}
 	var c Config
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
 		problems = append(problems, err)
+	}
+	if address, set := vars["MEDIAGATE_OPS_LISTEN"]; set && address == "" {
+		c.Server.OpsListen = "" // the library takes empty for unset
+	}
+	if err := bank.CheckLocation(c.DatabaseURL); err != nil {
+		problems = append(problems, fmt.Errorf("MEDIAGATE_DATABASE_URL: %w", err))
 	}
 	if file := vars["MEDIAGATE_API_KEY_FILE"]; file != "" && c.Server.APIKey.Empty() {
 		problems = append(problems, errors.New("MEDIAGATE_API_KEY_FILE: the file is empty"))

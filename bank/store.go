@@ -22,13 +22,24 @@ type Store struct {
 	committed chan struct{}
 }
 
+const sqliteScheme = "sqlite:"
+
+// CheckLocation tells whether Open knows what a URL means. The error does not
+// repeat it: it may hold a password.
+func CheckLocation(location string) error {
+	if path, ok := strings.CutPrefix(location, sqliteScheme); !ok || path == "" {
+		return errors.New("the URL must be sqlite: and a path")
+	}
+	return nil
+}
+
 // Open opens the store at a URL, sqlite: and a path, and creates it if there is
 // none, readable by this user only.
 func Open(ctx context.Context, location string) (*Store, error) {
-	path, ok := strings.CutPrefix(location, "sqlite:")
-	if !ok || path == "" {
-		return nil, errors.New("open store: the URL must be sqlite: and a path")
+	if err := CheckLocation(location); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
 	}
+	path := strings.TrimPrefix(location, sqliteScheme)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

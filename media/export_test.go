@@ -52,3 +52,9 @@ func (p *Pool) OccupyMemory(ctx context.Context) (release func()) {
 	}
 	return func() { p.memory.Release(p.config.TotalMemory) }
 }
+
+// FullRange and Stretch are what is done to lossy WebP.
+var (
+	FullRange = fullRange
+	Stretch   = stretch
+)

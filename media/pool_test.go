@@ -13,10 +13,13 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/image/webp"
 
 	"mediagate/internal/bombtest"
 	"mediagate/internal/workertest"
@@ -134,6 +137,31 @@ func TestOrientedCopiesMeet(t *testing.T) {
 		want, _ := pdq.FromView(img, pdq.View{Orientation: o})
 		if s.Hashes[1].PDQ != want {
 			t.Errorf("orientation %d: %d bits from the turned pixels", o, pdq.Distance(s.Hashes[1].PDQ, want))
+		}
+	}
+}
+
+// TestLossyWebPHasItsFullContrast compares with what libwebp and HMA's pipeline
+// make of the file: the decoder's own samples are a seventh too flat.
+func TestLossyWebPHasItsFullContrast(t *testing.T) {
+	img, err := webp.Decode(bytes.NewReader(readVector(t, "formats/lossy.webp")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := img.(*image.YCbCr)
+	media.FullRange(m)
+	low, high := slices.Min(m.Y), slices.Max(m.Y)
+	if low > 3 || high < 252 {
+		t.Errorf("brightness from %d to %d", low, high)
+	}
+	for in, want := range map[int]uint8{0: 0, 16: 0, 17: 1, 126: 128, 235: 255, 255: 255} {
+		if got := media.Stretch(in, 16, 219, 0); got != want {
+			t.Errorf("luma %d becomes %d, want %d", in, got, want)
+		}
+	}
+	for in, want := range map[int]uint8{16: 0, 128: 128, 240: 255, 0: 0, 255: 255} {
+		if got := media.Stretch(in, 128, 224, 128); got != want {
+			t.Errorf("chroma %d becomes %d, want %d", in, got, want)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"mediagate/internal/secret"
@@ -30,7 +32,7 @@ type Config struct {
 	// ShutdownGrace is how long running requests may take to end.
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`
 	// IndexMaxAge is how old the index may become, when the store cannot be
-	// read, before the server says that it is not ready.
+	// read, before the server says that it is not ready. 0 is for ever.
 	IndexMaxAge time.Duration `env:"INDEX_MAX_AGE" envDefault:"65s"`
 	// HMA is the API that Hasher-Matcher-Actioner has.
 	HMA HMAConfig `envPrefix:"HMA_"`
@@ -64,9 +66,18 @@ func (c Config) Validate() error {
 			problems = append(problems, errors.New("MEDIAGATE_PPROF shows memory to whoever asks: it needs MEDIAGATE_OPS_LISTEN on 127.0.0.1"))
 		}
 	}
+	if c.Listen == c.OpsListen && !strings.HasSuffix(c.Listen, ":0") {
+		problems = append(problems, errors.New("MEDIAGATE_LISTEN and MEDIAGATE_OPS_LISTEN must differ"))
+	}
 	for name, d := range map[string]time.Duration{"SHUTDOWN_DELAY": c.ShutdownDelay, "SHUTDOWN_GRACE": c.ShutdownGrace, "INDEX_MAX_AGE": c.IndexMaxAge} {
 		if d < 0 {
 			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must not be negative", name))
+		}
+	}
+	for _, host := range c.HMA.URLHosts {
+		// An empty entry would be the parent of every name that ends in a dot.
+		if host == "" || strings.TrimSpace(host) != host || strings.HasPrefix(host, ".") || strings.HasSuffix(host, ".") {
+			problems = append(problems, fmt.Errorf("MEDIAGATE_HMA_URL_HOSTS must be host names with a comma, and nothing else, between them: %q is none", host))
 		}
 	}
 	if len(c.HMA.URLNetworks) > 0 && len(c.HMA.URLHosts) == 0 {
@@ -76,7 +87,11 @@ func (c Config) Validate() error {
 }
 
 func checkListen(name, address string) error {
-	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return fmt.Errorf("%s must be an address and a port, like 127.0.0.1:5100", name)
 	}
 	return nil
