@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -26,6 +27,16 @@ type Config struct {
 	DatabaseURL string `env:"MEDIAGATE_DATABASE_URL" envDefault:"sqlite:./data/mediagate.db"`
 	// LogLevel is the least level that is logged: DEBUG, INFO, WARN or ERROR.
 	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
+}
+
+// reason is why a file could not be opened, without its name.
+func reason(err error) string {
+	var load env.LoadFileContentError
+	var failed *fs.PathError
+	if errors.As(err, &load) && errors.As(load.Err, &failed) {
+		return ": " + failed.Err.Error()
+	}
+	return ""
 }
 
 const (
@@ -53,7 +64,7 @@ func loadConfig(environ []string) (Config, error) {
 		if err := env.ParseWithOptions(&Config{}, env.Options{Environment: map[string]string{p.Key: value}}); err != nil {
 			if p.LoadFile {
 				// Whoever takes the setting for the secret itself must not see it here.
-				err = errors.New("the file cannot be read")
+				err = errors.New("the file cannot be read" + reason(err))
 			}
 			problems = append(problems, fmt.Errorf("%s: %w", p.Key, err))
 			delete(vars, p.Key)
