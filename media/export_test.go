@@ -8,7 +8,7 @@ import (
 
 // Occupy takes a worker out of the pool until the function returned is called.
 func (p *Pool) Occupy(ctx context.Context) (release func()) {
-	w, err := p.acquire(ctx)
+	w, err := p.acquire(ctx, false)
 	if err != nil {
 		panic(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -52,6 +53,39 @@ func TestReadAtAndPastItsLimits(t *testing.T) {
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestAnnouncementsTakeNoRoom opens many large uploads that send nothing: a
+// small one goes through between them.
+func TestAnnouncementsTakeNoRoom(t *testing.T) {
+	p := workertest.Pool(t, func(c *media.Config) {
+		c.MaxBytes, c.TotalBytes, c.QueueWait = 100<<20, 100<<20, 50*time.Millisecond
+	})
+	var uploads sync.WaitGroup
+	defer uploads.Wait()
+	for range 50 {
+		idle, sender := io.Pipe()
+		defer func() { _ = sender.CloseWithError(io.ErrClosedPipe) }() // before the wait
+		uploads.Go(func() {
+			if _, _, err := p.Read(t.Context(), idle, 100<<20); !errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("%v", err)
+			}
+		})
+		if _, err := sender.Write([]byte("x")); err != nil { // it is being read
+			t.Fatal(err)
+		}
+	}
+	_, release, err := p.Read(t.Context(), strings.NewReader("small"), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	large := make([]byte, 60<<20)
+	content, release, err := p.Read(t.Context(), bytes.NewReader(large), int64(len(large)))
+	if err != nil || !bytes.Equal(content, large) {
+		t.Fatal(len(content), err)
+	}
+	release()
+}
 
 func TestReadWaitsForRoom(t *testing.T) {
 	p := workertest.Pool(t, func(c *media.Config) {

@@ -22,6 +22,7 @@ const (
 // over the picture, however few bytes it has.
 func walkJPEG(content []byte, l limits) (baseline bool, refusal Refusal) {
 	var scans, segments int64
+	frame := false
 	for at := 2; ; {
 		// Anything before the next marker is entropy-coded data or filling.
 		i := bytes.IndexByte(content[at:], 0xFF)
@@ -40,10 +41,11 @@ func walkJPEG(content []byte, l limits) (baseline bool, refusal Refusal) {
 			return baseline, ""
 		case mark == markSOS:
 			scans++
-		case mark == markSOF0 || mark == markSOF1:
-			baseline = true
-		case mark == markSOF2:
-			baseline = false
+		case mark == markSOF0 || mark == markSOF1 || mark == markSOF2:
+			if frame {
+				return baseline, RefusedHeader // decoders differ in which frame they believe
+			}
+			frame, baseline = true, mark != markSOF2
 		}
 		if segments++; segments-scans > l.MaxSegments {
 			return baseline, RefusedSegments

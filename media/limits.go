@@ -18,6 +18,8 @@ type Config struct {
 	// is refused as overload.
 	QueueWait time.Duration `env:"QUEUE_WAIT" envDefault:"2s"`
 	// Deadline is how long a worker may take for one picture before it is killed.
+	// A baseline JPEG has 50 ms more for each million pixels above
+	// MEDIAGATE_MEDIA_MAX_PIXELS.
 	Deadline time.Duration `env:"DEADLINE" envDefault:"5s"`
 	// WorkerMemory is the most data, in bytes, that a worker process can hold.
 	WorkerMemory int64 `env:"WORKER_MEMORY" envDefault:"671088640"`

@@ -103,25 +103,30 @@ func (p *Pool) Signals(ctx context.Context, content []byte) (Signals, error) {
 	return s, nil
 }
 
-// picture decodes in a worker. A worker that was dead before it looked at the
-// picture, killed from outside or crashed by its predecessor, is tried once
-// more.
+// picture decodes in a worker, and once more in a new one if the first may have
+// failed for another reason than the picture. If a second one was ended from
+// outside, nothing is known.
 func (p *Pool) picture(ctx context.Context, content []byte) (result, error) {
-	for attempt := 0; ; attempt++ {
-		r, err := p.attempt(ctx, content)
+	for fresh := false; ; fresh = true {
+		r, err := p.attempt(ctx, content, fresh)
 		var f *failure
 		if !errors.As(err, &f) {
 			return r, err
 		}
 		p.metrics.workerEnds.WithLabelValues(string(f.refusal)).Inc()
-		if !f.early || attempt > 0 {
+		switch {
+		case f.innocent && !fresh:
+		case f.outside:
+			return result{}, fmt.Errorf("decode: %w", err)
+		default:
 			return result{refusal: f.refusal}, nil
 		}
 	}
 }
 
-func (p *Pool) attempt(ctx context.Context, content []byte) (result, error) {
-	w, err := p.acquire(ctx)
+// attempt has one worker look at a picture, a new one if fresh.
+func (p *Pool) attempt(ctx context.Context, content []byte, fresh bool) (result, error) {
+	w, err := p.acquire(ctx, fresh)
 	if err != nil {
 		return result{}, err
 	}
@@ -137,7 +142,7 @@ func (p *Pool) run(ctx context.Context, w *worker, content []byte) (result, erro
 	if err != nil || r.refusal != "" {
 		return r, err
 	}
-	left := max(p.config.Deadline-time.Since(start), time.Millisecond)
+	left := max(p.config.Deadline+p.extraTime(r)-time.Since(start), time.Millisecond)
 	need := r.estimate + int64(len(content)) + memoryOverhead
 	waitCtx, cancel := context.WithTimeout(ctx, p.config.QueueWait)
 	defer cancel()
@@ -148,8 +153,18 @@ func (p *Pool) run(ctx context.Context, w *worker, content []byte) (result, erro
 	return w.decode(p.limits, left)
 }
 
-// acquire waits for a worker.
-func (p *Pool) acquire(ctx context.Context) (*worker, error) {
+// timePerPixel is what a picture gets, beside the deadline, for each pixel that
+// only a baseline JPEG may have. Its cost grows with its pixels and with nothing
+// that its sender chooses.
+const timePerPixel = 50 * time.Nanosecond
+
+func (p *Pool) extraTime(r result) time.Duration {
+	return timePerPixel * time.Duration(max(0, int64(r.width)*int64(r.height)-p.config.MaxPixels))
+}
+
+// acquire waits for a worker, and replaces one that has worked if it must be
+// fresh.
+func (p *Pool) acquire(ctx context.Context, fresh bool) (*worker, error) {
 	if p.closed.Load() {
 		return nil, errClosed
 	}
@@ -171,8 +186,11 @@ func (p *Pool) acquire(ctx context.Context) (*worker, error) {
 			return nil, ErrOverloaded
 		}
 	}
-	if w != nil {
+	if w != nil && (!fresh || w.spent == 0) {
 		return w, nil
+	}
+	if w != nil {
+		w.stop()
 	}
 	w, err := startWorker(p.command, p.config.WorkerMemory)
 	if err != nil {

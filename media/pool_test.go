@@ -60,6 +60,9 @@ func TestSelfTest(t *testing.T) {
 	if err := broken.SelfTest(t.Context()); err == nil {
 		t.Error("a worker that does nothing passes")
 	}
+	if s, err := broken.Signals(t.Context(), readVector(t, "formats/rgb.png")); err == nil {
+		t.Errorf("a worker that does nothing makes %+v of a picture", s)
+	}
 	missing := media.NewPool([]string{"/nonexistent"}, media.Config{Workers: 1, QueueWait: time.Second, MaxDecodeBytes: 1 << 20})
 	t.Cleanup(missing.Close)
 	if s, err := missing.Signals(t.Context(), []byte("GIF89a")); err == nil {
@@ -290,7 +293,7 @@ func TestLimitsAtAndPastThem(t *testing.T) {
 		"frame pixels": {func(c *media.Config) { c.MaxFramePixels = 192 }, frames(3), frames(4), media.RefusedFrames},
 		"scans":        {func(c *media.Config) { c.MaxScans = 20 }, bombtest.JPEGScans(64, 20), bombtest.JPEGScans(64, 21), media.RefusedScans},
 		"segments":     {func(c *media.Config) { c.MaxSegments = 30 }, segments(t, 30), segments(t, 31), media.RefusedSegments},
-		"memory":       {func(c *media.Config) { c.WorkerMemory, c.MaxPixels = 256<<20, 1<<40 }, flat(12000, 12000), flat(14000, 14000), media.RefusedMemory},
+		"memory":       {func(c *media.Config) { c.WorkerMemory, c.MaxPixels = 256<<20, 1<<40 }, flat(5200, 5200), flat(5400, 5400), media.RefusedMemory},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -82,27 +82,37 @@ func decodeConfig(f format, content []byte) (image.Config, error) {
 	}
 }
 
-// bytesPerPixel is the decoder's peak, measured: a progressive JPEG holds all
-// coefficients of all components beside its planes.
+// bytesPerPixel is what the decoder holds at its peak, with what it copies on
+// the way. Where the header leaves two cases open it is the worse.
 func bytesPerPixel(f format, model color.Model, baseline bool) int64 {
-	switch {
-	case f == formatJPEG && !baseline:
-		return 15
-	case f == formatGIF:
+	wide := model == color.Gray16Model || model == color.RGBA64Model || model == color.NRGBA64Model
+	switch f {
+	case formatJPEG:
+		switch {
+		case !baseline:
+			return 15 // all coefficients of all components beside the planes
+		case model == color.GrayModel:
+			return 1
+		case model == color.YCbCrModel:
+			return 3
+		default:
+			return 8 // planes, and the pixels of CMYK or RGB made of them
+		}
+	case formatGIF:
 		return 2 // the frame, and the canvas if the frame is smaller
+	case formatWebP:
+		return 8 // planes or pixels, and what alpha is made of
+	case formatTIFF:
+		if wide {
+			return 24
+		}
+		return 12 // pixels, a strip, and the buffer that it is unpacked to
+	default:
+		// An interlaced PNG holds a pass beside the picture; grey with a transparent
+		// value becomes colours with alpha.
+		if wide {
+			return 12
+		}
+		return 6
 	}
-	switch model {
-	case color.GrayModel:
-		return 1
-	case color.Gray16Model:
-		return 2
-	case color.YCbCrModel:
-		return 3
-	case color.RGBA64Model, color.NRGBA64Model:
-		return 8
-	}
-	if _, ok := model.(color.Palette); ok {
-		return 1
-	}
-	return 4
 }

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"mediagate/pdq"
 )
 
 // Between a Pool and its workers runs a private protocol of fixed frames over
-// two pipes, both ends of one build. For each picture: the pool sends request
+// two pipes, both ends of one build. A worker that has given up its rights writes
+// hello; what ends it before is no picture's fault. For each picture: the pool
+// sends request
 // and the bytes; the worker answers reply after reading the header; if that
 // holds no refusal, the pool sends one byte when there is memory for it, and
 // the worker answers a second reply with the hashes.
@@ -39,8 +42,13 @@ type wireHash struct {
 	PDQ              [pdq.Bits / 8]byte
 }
 
-// proceed is the byte that admits a picture to decoding.
-const proceed = 'G'
+const (
+	hello   = 'H' // a worker is ready for its first picture
+	proceed = 'G' // a picture is admitted to decoding
+)
+
+// idleMemory is what a worker may keep of a picture until it collects garbage.
+const idleMemory = 16 << 20
 
 // errProtocol is a worker that said something no worker says.
 var errProtocol = errors.New("worker broke the protocol")
@@ -100,6 +108,7 @@ func serve(r io.Reader, w io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("read request: %w", err)
 		}
+		debug.SetMemoryLimit(in.Limits.Memory - in.Limits.Memory/8)
 		if err := serveOne(r, w, in); err != nil {
 			return err
 		}
@@ -123,6 +132,12 @@ func serveOne(r io.Reader, w io.Writer, in request) error {
 		return fmt.Errorf("await admission: %w", err)
 	}
 	hashes, refusal := hashPicture(content, p)
+	if content = nil; p.estimate > idleMemory {
+		// Before the pool lends this picture's share to another one. A heap that
+		// is left to the collector also makes the next large picture fail: its
+		// planes are allocated at once, beside the garbage of this one.
+		debug.FreeOSMemory()
+	}
 	if err := binary.Write(w, binary.LittleEndian, replyWith(p, hashes, refusal)); err != nil {
 		return fmt.Errorf("write hashes: %w", err)
 	}

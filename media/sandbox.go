@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +21,9 @@ const WorkerCommand = "decode-worker"
 // up the right to open files, sockets or pipes.
 func DecodeWorker() error {
 	runtime.GOMAXPROCS(1)
+	// A service manager that ends the whole group must not end a picture in work:
+	// the pool ends workers, by closing their input.
+	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	// The runtime opens its descriptors for timers at the first timer, which
 	// must be before no descriptor can be opened.
 	time.Sleep(time.Microsecond)
@@ -31,12 +34,8 @@ func DecodeWorker() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbid dumps: %w", err)
 	}
-	var data unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_DATA, &data); err != nil {
-		return fmt.Errorf("read memory limit: %w", err)
-	}
-	if data.Cur != unix.RLIM_INFINITY {
-		debug.SetMemoryLimit(int64(data.Cur - data.Cur/8))
+	if _, err := os.Stdout.Write([]byte{hello}); err != nil {
+		return fmt.Errorf("report for work: %w", err)
 	}
 	return serve(bufio.NewReader(os.Stdin), os.Stdout)
 }

@@ -2,12 +2,16 @@ package media_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,7 +90,7 @@ func TestWorkerIsConfined(t *testing.T) {
 func TestWorkerCannotExceedItsMemory(t *testing.T) {
 	p := workertest.Pool(t, func(c *media.Config) {
 		c.Workers = 1
-		c.WorkerMemory = 256 << 20
+		c.WorkerMemory, c.TotalMemory = 256<<20, 1<<40
 		c.MaxSide, c.MaxPixels, c.MaxPixelsPerByte = 1<<20, 1<<40, 1<<40
 	})
 	p.LieAboutMemory()
@@ -117,6 +121,97 @@ func TestDeadWorkerIsReplaced(t *testing.T) {
 		}
 		if after := mustSignals(t, p, content); after.Refusal != "" || after.Hashes[0] != before.Hashes[0] {
 			t.Fatalf("%+v", after)
+		}
+	}
+}
+
+// TestPicturesDoNotSpoilEachOther gives one worker a picture cut short and then
+// a whole one: together they would not fit into its memory.
+func TestPicturesDoNotSpoilEachOther(t *testing.T) {
+	p := workertest.Pool(t, func(c *media.Config) { c.Workers, c.WorkerMemory, c.Deadline = 1, 256<<20, time.Minute })
+	whole := bombtest.PNGZeros(3700, 3700, 16, bombtest.PNGRGBA)
+	mustSignals(t, p, readVector(t, "formats/rgb.png"))
+	pid := p.WorkerPID()
+	for range 3 {
+		if s := mustSignals(t, p, whole[:len(whole)/2]); s.Refusal != media.RefusedUnreadable {
+			t.Errorf("the half: %q", s.Refusal)
+		}
+		if s := mustSignals(t, p, whole); s.Refusal != "" {
+			t.Errorf("the whole: %q", s.Refusal)
+		}
+	}
+	if p.WorkerPID() != pid {
+		t.Error("the worker was used up")
+	}
+}
+
+// slowPicture keeps a worker busy for a second or more.
+func slowPicture() []byte { return bombtest.JPEGScans(3000, 150) }
+
+func slowPool(t *testing.T) *media.Pool {
+	return workertest.Pool(t, func(c *media.Config) { c.Workers, c.MaxScans, c.Deadline = 1, 1<<20, time.Minute })
+}
+
+// TestWorkersEndedFromOutsideTellNothing kills every worker that looks at a
+// picture: that is a fault of this machine, and no property of the picture.
+func TestWorkersEndedFromOutsideTellNothing(t *testing.T) {
+	p := slowPool(t)
+	mustSignals(t, p, readVector(t, "formats/rgb.png"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for ctx.Err() == nil {
+			signalWorkers(t, syscall.SIGKILL)
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	s, err := p.Signals(t.Context(), slowPicture())
+	cancel()
+	killer.Wait()
+	if err == nil {
+		t.Errorf("%+v, want an error", s)
+	}
+	if s := mustSignals(t, p, readVector(t, "formats/rgb.png")); s.Refusal != "" {
+		t.Errorf("afterwards: %q", s.Refusal)
+	}
+}
+
+// TestWorkersFinishWhenTheGroupIsToldToEnd is what a service manager does.
+func TestWorkersFinishWhenTheGroupIsToldToEnd(t *testing.T) {
+	p := slowPool(t)
+	before := mustSignals(t, p, slowPicture())
+	ctx, cancel := context.WithCancel(t.Context())
+	var manager sync.WaitGroup
+	manager.Go(func() {
+		for ctx.Err() == nil {
+			signalWorkers(t, syscall.SIGTERM)
+			signalWorkers(t, syscall.SIGINT)
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	after := mustSignals(t, p, slowPicture())
+	cancel()
+	manager.Wait()
+	if after.Refusal != "" || before.Refusal != "" || after.Hashes[0] != before.Hashes[0] {
+		t.Errorf("%q and %q", before.Refusal, after.Refusal)
+	}
+}
+
+// signalWorkers signals every child of this process.
+func signalWorkers(t *testing.T, signal syscall.Signal) {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, child := range strings.Fields(string(children)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				_ = syscall.Kill(pid, signal) // it may have ended
+			}
 		}
 	}
 }

@@ -53,6 +53,9 @@ func confirm(f format, content []byte) bool {
 		// Texts begin with BM too. Every version of the format has one of these
 		// sizes of its second header.
 		return len(content) >= 18 && slices.Contains([]uint32{12, 16, 40, 52, 56, 64, 108, 124}, binary.LittleEndian.Uint32(content[14:]))
+	case formatTIFF:
+		// Cameras of one maker mark their raw files in TIFF's clothes.
+		return len(content) < 10 || string(content[8:10]) != "CR"
 	default:
 		return true
 	}

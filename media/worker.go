@@ -2,12 +2,14 @@ package media
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +24,9 @@ const (
 	workerCPU      = 120 * time.Second
 	workerBusy     = 45 * time.Second
 	workerPictures = 500
+
+	// startDeadline is for a machine that hardly moves; setting up takes 20 ms.
+	startDeadline = 10 * time.Second
 )
 
 // worker is one child process that decodes pictures, from the pool's side. It
@@ -31,7 +36,7 @@ type worker struct {
 	in     io.WriteCloser
 	out    *bufio.Reader
 	stderr firstLine
-	killed atomic.Bool // by the deadline
+	late   atomic.Bool // killed by the deadline
 	spent  int
 	busy   time.Duration
 }
@@ -41,6 +46,7 @@ type worker struct {
 func startWorker(command []string, memory int64) (*worker, error) {
 	w := &worker{cmd: exec.Command(command[0], command[1:]...)} //nolint:gosec,noctx // our own binary; it outlives requests
 	w.cmd.Env = []string{}
+	w.cmd.WaitDelay = time.Second // for pipes that something else still holds
 	w.cmd.Dir = "/"
 	w.cmd.Stderr = &w.stderr
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -61,18 +67,38 @@ func startWorker(command []string, memory int64) (*worker, error) {
 	if err := w.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
-	for resource, most := range map[int]uint64{
-		unix.RLIMIT_DATA:  uint64(memory),
-		unix.RLIMIT_CPU:   uint64(workerCPU / time.Second),
-		unix.RLIMIT_CORE:  0,
-		unix.RLIMIT_FSIZE: 0,
+	for _, limit := range []struct {
+		resource int
+		most     uint64
+	}{
+		{unix.RLIMIT_DATA, uint64(memory)}, {unix.RLIMIT_CPU, uint64(workerCPU / time.Second)},
+		{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_FSIZE, 0},
 	} {
-		if err := unix.Prlimit(w.cmd.Process.Pid, resource, &unix.Rlimit{Cur: most, Max: most}, nil); err != nil {
+		if err := unix.Prlimit(w.cmd.Process.Pid, limit.resource, &unix.Rlimit{Cur: limit.most, Max: limit.most}, nil); err != nil {
 			w.stop()
 			return nil, fmt.Errorf("limit worker: %w", err)
 		}
 	}
+	if err := w.awaitHello(); err != nil {
+		return nil, err
+	}
 	return w, nil
+}
+
+// awaitHello waits until the worker has set itself up. One that cannot is not
+// fit to say anything about a picture.
+func (w *worker) awaitHello() error {
+	timer := time.AfterFunc(startDeadline, w.kill)
+	defer timer.Stop()
+	said, err := w.out.ReadByte()
+	if err == nil && said == hello {
+		return nil
+	}
+	w.stop()
+	if line := w.stderr.String(); line != "" {
+		return fmt.Errorf("start worker: it ended with %q", line)
+	}
+	return fmt.Errorf("start worker: it did not report for work: %w", cmp.Or(err, errProtocol))
 }
 
 // errLate is an answer that came when the process was already being killed.
@@ -82,9 +108,11 @@ var errLate = errors.New("answered after the deadline")
 type failure struct {
 	refusal Refusal
 	cause   error
-	// early means that it had not yet said anything about the picture, so it may
-	// have been dead before.
-	early bool
+	// innocent means that the picture need not be the reason: the process had
+	// worked on others before, or something outside ended it.
+	innocent bool
+	// outside means that something outside ended it.
+	outside bool
 }
 
 func (f *failure) Error() string { return fmt.Sprintf("worker failed (%s): %v", f.refusal, f.cause) }
@@ -94,7 +122,7 @@ func (f *failure) Unwrap() error { return f.cause }
 // header sends a picture and returns what its header says. The worker is then
 // waiting for decode, unless the result holds a refusal.
 func (w *worker) header(content []byte, l limits, deadline time.Duration) (result, error) {
-	return w.timed(deadline, true, l, func() error {
+	return w.timed(deadline, l, func() error {
 		if err := binary.Write(w.in, binary.LittleEndian, request{Size: int64(len(content)), Limits: l}); err != nil {
 			return err
 		}
@@ -105,19 +133,24 @@ func (w *worker) header(content []byte, l limits, deadline time.Duration) (resul
 
 // decode admits the picture whose header was read and returns its hashes.
 func (w *worker) decode(l limits, deadline time.Duration) (result, error) {
-	return w.timed(deadline, false, l, func() error {
+	r, err := w.timed(deadline, l, func() error {
 		_, err := w.in.Write([]byte{proceed})
 		return err
 	})
+	if err == nil && r.refusal == "" && len(r.hashes) == 0 {
+		w.stop()
+		return result{}, w.explain(fmt.Errorf("%w: neither hashes nor a refusal", errProtocol))
+	}
+	return r, err
 }
 
 // timed sends something and reads the reply, killing the process if that takes
 // longer than deadline.
-func (w *worker) timed(deadline time.Duration, early bool, l limits, send func() error) (result, error) {
+func (w *worker) timed(deadline time.Duration, l limits, send func() error) (result, error) {
 	start := time.Now()
 	timer := time.AfterFunc(deadline, func() {
-		w.killed.Store(true)
-		_ = w.cmd.Process.Kill() // it is dead already, or dies of this
+		w.late.Store(true)
+		w.kill()
 	})
 	err := send()
 	var r result
@@ -132,21 +165,23 @@ func (w *worker) timed(deadline time.Duration, early bool, l limits, send func()
 		return r, nil
 	}
 	w.stop()
-	return result{}, w.explain(err, early)
+	return result{}, w.explain(err)
 }
 
 // explain says why a worker that is gone did not answer.
-func (w *worker) explain(err error, early bool) error {
-	f := &failure{refusal: RefusedCrash, cause: err, early: early}
+func (w *worker) explain(err error) error {
+	f := &failure{refusal: RefusedCrash, cause: err, innocent: w.spent > 0}
 	said := w.stderr.String()
+	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
-	case w.killed.Load():
-		f.refusal, f.early = RefusedTime, false
+	case w.late.Load(), errors.Is(err, errLate):
+		f.refusal, f.innocent = RefusedTime, false
+	case errors.Is(err, errProtocol): // ended by stop
+	case status.Signaled() && slices.Contains([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}, status.Signal()):
+		f.innocent, f.outside = true, true
 	case strings.Contains(said, "out of memory"), strings.Contains(said, "cannot allocate memory"),
 		strings.Contains(said, "Resource temporarily unavailable"): // no memory for a thread's stack
 		f.refusal = RefusedMemory
-	case errors.Is(err, errProtocol):
-		f.early = false
 	}
 	return f
 }
@@ -157,9 +192,17 @@ func (w *worker) worn() bool { return w.spent >= workerPictures || w.busy >= wor
 
 // stop ends the process, if it has not ended, and waits for that.
 func (w *worker) stop() {
-	_ = w.in.Close()
-	_ = w.cmd.Process.Kill()
-	_ = w.cmd.Wait() // the exit status of a killed process tells nothing new
+	if w.cmd.ProcessState != nil {
+		return // it has been waited for
+	}
+	_ = w.in.Close() // it may be closed
+	w.kill()
+	_ = w.cmd.Wait() // explain reads the state
+}
+
+// kill ends the process with whatever it may have started.
+func (w *worker) kill() {
+	_ = syscall.Kill(-w.cmd.Process.Pid, syscall.SIGKILL) // it is dead already, or dies of this
 }
 
 // firstLine keeps the first line written to it, shortened: a Go process says

@@ -113,6 +113,7 @@ func lumaRows(img image.Image, raw bool) rows {
 		if raw {
 			return t.colourRows(m.Pix, m.Stride, 4, 1)
 		}
+		return t.cmykRows(m)
 	}
 	return func(y int, row []float32) {
 		for x := range row {
@@ -151,10 +152,30 @@ func (t *weights) colourRows(pix []byte, stride, step, size int) rows {
 }
 
 func (t *weights) ycbcrRows(m *image.YCbCr) rows {
+	left := m.Rect.Min.X
+	across := 1 // pixels that share a chroma sample
+	switch m.SubsampleRatio {
+	case image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420:
+		across = 2
+	case image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410:
+		across = 4
+	}
 	return func(y int, row []float32) {
+		luma := m.Y[m.YOffset(left, m.Rect.Min.Y+y):]
+		first := m.COffset(left, m.Rect.Min.Y+y)
+		cb, cr := m.Cb[first:], m.Cr[first:]
 		for x := range row {
-			yi, ci := m.YOffset(m.Rect.Min.X+x, m.Rect.Min.Y+y), m.COffset(m.Rect.Min.X+x, m.Rect.Min.Y+y)
-			row[x] = t.luma(color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci]))
+			i := (left+x)/across - left/across
+			row[x] = t.luma(color.YCbCrToRGB(luma[x], cb[i], cr[i]))
+		}
+	}
+}
+
+func (t *weights) cmykRows(m *image.CMYK) rows {
+	return func(y int, row []float32) {
+		line := m.Pix[y*m.Stride:]
+		for x := range row {
+			row[x] = t.luma(color.CMYKToRGB(line[4*x], line[4*x+1], line[4*x+2], line[4*x+3]))
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (s *Scanner) decide(ix *bank.Index, signals media.Signals) Verdict {
 	switch {
 	case len(v.Matches) > 0 && v.Matches[0].Enforced:
 		v.Outcome = Blocked
-	case signals.Refusal != "":
+	case signals.Refusal != "" || signals.Kind == media.Photo && len(signals.Hashes) == 0:
 		v.Outcome = Unscannable
 	case signals.Kind == media.Opaque:
 		v.Outcome = Opaque
