@@ -23,7 +23,8 @@ type NewContent struct {
 	// Source is nil for contents that people add: they stay until they are
 	// removed. Contents of an exchange stay while one of its sources is left,
 	// and one with the SHA-256 of a content that the exchange has already banked
-	// becomes one more source of that content.
+	// becomes one more source of that content, which has these signals from then
+	// on beside those it had.
 	Source *Source
 	// HashedHere tells that the signals are made by this program's hasher.
 	HashedHere bool
@@ -35,10 +36,20 @@ func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err err
 	if len(c.Signals) == 0 {
 		return 0, fmt.Errorf("add content: %w: there is none", ErrMalformedSignal)
 	}
+	type place struct {
+		kind    SignalType
+		variant media.Variant
+	}
+	taken := make(map[place]bool)
 	for _, signal := range c.Signals {
 		if n := signal.Type.size(); n == 0 || n != len(signal.Value) {
 			return 0, fmt.Errorf("add content: %w of type %s", ErrMalformedSignal, signal.Type)
 		}
+		at := place{signal.Type, signal.Variant}
+		if taken[at] {
+			return 0, fmt.Errorf("add content: %w: two of type %s", ErrMalformedSignal, signal.Type)
+		}
+		taken[at] = true
 	}
 	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
 		b, err := findBank(ctx, tx, c.Bank)
@@ -49,11 +60,17 @@ func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err err
 			if id, err = adopt(ctx, tx, b, c, epoch); err != nil {
 				return err
 			}
+			if _, err := tx.ExecContext(ctx, "UPDATE content SET epoch = $2 WHERE id = $1", id, epoch); err != nil {
+				return err
+			}
 		}
 		if id == 0 {
 			if id, err = insertContent(ctx, tx, b, c, epoch); err != nil {
 				return err
 			}
+		}
+		if err := putSignals(ctx, tx, id, c); err != nil {
+			return err
 		}
 		if c.Source == nil {
 			return nil
@@ -101,9 +118,11 @@ func insertContent(ctx context.Context, tx *sql.Tx, b Bank, c NewContent, epoch 
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO content (id, bank, epoch, created, disable_until, note, metadata)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`, id, b.ID, epoch, time.Now().Unix(), Enabled, c.Note, c.Metadata)
-	if err != nil {
-		return 0, err
-	}
+	return id, err
+}
+
+// putSignals stores the signals of a content, over those it has.
+func putSignals(ctx context.Context, tx *sql.Tx, id int64, c NewContent) error {
 	for _, signal := range c.Signals {
 		quality, hasher := any(signal.Quality), any(nil)
 		if signal.Quality == NoQuality {
@@ -112,13 +131,14 @@ func insertContent(ctx context.Context, tx *sql.Tx, b Bank, c NewContent, epoch 
 		if c.HashedHere {
 			hasher = media.HasherVersion
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO signal (content, type, variant, value, quality, hasher) VALUES ($1, $2, $3, $4, $5, $6)",
+		_, err := tx.ExecContext(ctx, `INSERT INTO signal (content, type, variant, value, quality, hasher) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (content, type, variant) DO UPDATE SET value = excluded.value, quality = excluded.quality, hasher = excluded.hasher`,
 			id, string(signal.Type), int64(signal.Variant), []byte(signal.Value), quality, hasher)
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return id, nil
+	return nil
 }
 
 // Content returns a content of the named bank with its signals. It fails with

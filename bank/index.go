@@ -3,6 +3,7 @@ package bank
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,7 +82,10 @@ func (ix *Index) setDisabled(contents []indexed) {
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
 		epoch: d.epoch, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
-		hidden: copied(ix.hidden), disabled: copied(ix.disabled),
+		hidden: copied(ix.hidden), disabled: ix.disabled,
+	}
+	if ix.disables(d) {
+		next.disabled = copied(ix.disabled)
 	}
 	for id := range ix.banks {
 		if _, stays := next.banks[id]; !stays {
@@ -92,13 +96,17 @@ func (ix *Index) with(d delta) *Index {
 	gone := make(map[int64]struct{}, len(d.removed)+len(d.contents))
 	for _, id := range d.removed {
 		gone[id] = struct{}{}
-		delete(next.disabled, id)
 	}
 	for _, c := range d.contents {
 		gone[c.id] = struct{}{}
 	}
 	maps.Copy(next.hidden, gone)
-	next.setDisabled(d.contents)
+	if ix.disables(d) {
+		for _, id := range d.removed {
+			delete(next.disabled, id)
+		}
+		next.setDisabled(d.contents)
+	}
 	var entries []entry
 	for _, e := range ix.overlay.entries() {
 		if _, stale := gone[e.ref.content]; !stale {
@@ -108,6 +116,18 @@ func (ix *Index) with(d delta) *Index {
 	next.overlay = newPart(append(entries, d.entries...))
 	next.counts = sync.OnceValue(next.count)
 	return next
+}
+
+// disables tells whether a delta changes which contents are disabled. Few do, and
+// the list may be long.
+func (ix *Index) disables(d delta) bool {
+	return slices.ContainsFunc(d.contents, func(c indexed) bool {
+		_, was := ix.disabled[c.id]
+		return was || c.disableUntil != Enabled
+	}) || slices.ContainsFunc(d.removed, func(id int64) bool {
+		_, was := ix.disabled[id]
+		return was
+	})
 }
 
 // copied is a copy that can be written to.
@@ -165,11 +185,13 @@ func (ix *Index) Len(t SignalType) int { return ix.counts()[t] }
 
 func (ix *Index) count() map[SignalType]int {
 	counts := make(map[SignalType]int)
-	ix.each(func(e entry) {
-		if e.ref.variant == media.Primary {
-			counts[kinds[e.ref.kind]]++
-		}
-	})
+	for _, p := range []*part{ix.base, ix.overlay} {
+		p.eachRef(func(r ref) {
+			if r.variant == media.Primary && ix.holds(p, r) {
+				counts[kinds[r.kind]]++
+			}
+		})
+	}
 	return counts
 }
 

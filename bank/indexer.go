@@ -107,11 +107,10 @@ func (x *Indexer) publish(ctx context.Context, base *Index) error {
 		base = base.with(d)
 	}
 	x.live.checked.Store(start.UnixNano())
-	if base == live {
-		return nil
+	if base != live {
+		x.live.swap(base)
 	}
-	x.live.swap(base)
-	x.merge(base)
+	x.merge(base) // also again if an earlier one came to nothing
 	return nil
 }
 

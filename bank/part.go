@@ -51,6 +51,18 @@ func (p *part) entries() []entry {
 	return append(append(out, p.sha256...), p.md5...)
 }
 
+// eachRef calls do for every signal, without its value.
+func (p *part) eachRef(do func(ref)) {
+	for _, r := range p.pdqRefs {
+		do(r)
+	}
+	for _, d := range []digests{p.sha256, p.md5} {
+		for _, e := range d {
+			do(e.ref)
+		}
+	}
+}
+
 // find returns all entries of that value.
 func (d digests) find(value []byte) digests {
 	var want entry

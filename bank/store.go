@@ -18,9 +18,15 @@ import (
 // wholly or not at all. It is safe for concurrent use.
 type Store struct {
 	db *sql.DB
+	// writing holds the one right to write. Writers of other processes are waited
+	// for by the database, which is not fair among many.
+	writing chan struct{}
 	// committed has room for one notice that the epoch has grown.
 	committed chan struct{}
 }
+
+// maxConnections is how many readers there are at once, and the writer.
+const maxConnections = 16
 
 const sqliteScheme = "sqlite:"
 
@@ -61,7 +67,8 @@ func Open(ctx context.Context, location string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{db: db, committed: make(chan struct{}, 1)}
+	db.SetMaxOpenConns(maxConnections)
+	s := &Store{db: db, writing: make(chan struct{}, 1), committed: make(chan struct{}, 1)}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.Close())
 	}
@@ -99,6 +106,12 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // write runs do in a transaction that nobody else writes beside.
 func (s *Store) write(ctx context.Context, do func(tx *sql.Tx) error) error {
+	select {
+	case s.writing <- struct{}{}:
+		defer func() { <-s.writing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err

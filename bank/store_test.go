@@ -1,11 +1,13 @@
 package bank_test
 
 import (
+	"context"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -256,6 +258,9 @@ func TestSources(t *testing.T) {
 	if again := add("X", "mxc://a/1", 1); again != first {
 		t.Errorf("the same again: %d, want %d", again, first)
 	}
+	if got, err := s.Content(ctx, "A", first); err != nil || len(got.Signals) != 4 {
+		t.Errorf("%d signals, %v", len(got.Signals), err)
+	}
 	if same := add("X", "mxc://b/2", 1); same != first {
 		t.Errorf("the same bytes under another key: %d, want %d", same, first)
 	}
@@ -278,6 +283,54 @@ func TestSources(t *testing.T) {
 	changed := add("X", "mxc://c/3", 4)
 	if _, err := s.Content(ctx, "A", old); changed == old || !errors.Is(err, bank.ErrContentNotFound) {
 		t.Errorf("a key whose bytes changed keeps both: %v", err)
+	}
+}
+
+// TestPendingContentGetsItsSignals first banks what is known of an item that
+// could not be fetched, and then the rest.
+func TestPendingContentGetsItsSignals(t *testing.T) {
+	s := newStore(t)
+	createBank(t, s, "A")
+	x, live := newIndexer(s)
+	source := &bank.Source{Exchange: "X", Key: "mxc://a/1"}
+	all := pictureSignals(1)
+	first := addContent(t, s, bank.NewContent{Bank: "A", Signals: all[:1], Source: source})
+	if err := x.Refresh(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if again := addContent(t, s, bank.NewContent{Bank: "A", Signals: all, Source: source}); again != first {
+		t.Fatalf("content %d, want %d", again, first)
+	}
+	if err := x.Refresh(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(t, live).MD5([]byte(all[1].Value)); len(got) != 1 || got[0].Content != first {
+		t.Errorf("%v", got)
+	}
+	if got := load(t, live).SHA256([]byte(all[0].Value)); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestManyWritersWaitTheirTurn is what a busy import does to the store.
+func TestManyWritersWaitTheirTurn(t *testing.T) {
+	s := newStore(t)
+	createBank(t, s, "A")
+	var writers sync.WaitGroup
+	for i := range 100 {
+		writers.Go(func() {
+			for range 5 {
+				if _, err := s.AddContent(t.Context(), bank.NewContent{Bank: "A", Signals: pictureSignals(byte(i))}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.AddContent(cancelled, bank.NewContent{Bank: "A", Signals: pictureSignals(1)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }
 
