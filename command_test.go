@@ -132,6 +132,18 @@ func TestServeRefusesAnAddressThatIsTaken(t *testing.T) {
 	}
 }
 
+func TestEmptyAddressTurnsOperationsOff(t *testing.T) {
+	t.Parallel()
+	s := launch(t, map[string]string{"MEDIAGATE_OPS_LISTEN": ""})
+	for _, message := range []string{"listening", "index loaded"} {
+		s.await(t, "it logs "+message, func() bool { return len(s.printed.lines(message)) > 0 })
+	}
+	s.stop(t)
+	if got := s.printed.lines("listening"); len(got) != 1 || got[0]["for"] != "api" {
+		t.Errorf("it listens for %v", got)
+	}
+}
+
 // slowUpload is a scan whose body comes in two halves.
 type slowUpload struct {
 	rest   []byte
@@ -257,4 +269,22 @@ func TestServerThatCannotReadItsBanksIsNotReady(t *testing.T) {
 	}
 	// What it knows is still true enough to answer from.
 	s.ask(t, request{path: "/v1/scan", body: bytes.NewReader(picture(t, realPicture))}, http.StatusOK)
+}
+
+func TestChangesAreMatchedWhileTheServerDrains(t *testing.T) {
+	t.Parallel()
+	s := launch(t, map[string]string{"MEDIAGATE_SHUTDOWN_DELAY": "3s"})
+	s.awaitReady(t)
+	s.ask(t, asJSON(http.MethodPost, "/c/banks", `{"name":"LATE"}`), http.StatusCreated)
+	s.signal(t)
+	s.await(t, "it is not ready", func() bool { return s.readiness(t) == http.StatusServiceUnavailable })
+	const late = "0123456789abcdef0123456789abcdef"
+	s.ask(t, asJSON(http.MethodPost, "/c/bank/LATE/signal", `{"video_md5":"`+late+`"}`), http.StatusOK)
+	a := s.ask(t, request{path: "/m/raw_lookup?signal_type=video_md5&signal=" + late}, http.StatusOK)
+	if found := decode[struct{ Matches []int64 }](t, a.body); len(found.Matches) != 1 {
+		t.Errorf("what was banked last is found as %v", found)
+	}
+	if err := s.wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
@@ -41,6 +42,7 @@ func hashFiles(ctx context.Context, config Config, files []string, stdout, stder
 	if len(files) == 0 {
 		return errors.New("hash: name the files to hash")
 	}
+	config.Media.QueueWait = time.Hour // nobody else waits for a batch
 	pool := newPool(config)
 	defer pool.Close()
 	bar := progress(len(files), stderr)

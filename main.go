@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -73,7 +70,11 @@ func run(args []string) error {
 	case "healthcheck":
 		return healthcheck(ctx, config)
 	default:
-		return serve(ctx, config)
+		err := serve(ctx, config)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // asked to end before it had begun
+		}
+		return err
 	}
 }
 
@@ -107,8 +108,13 @@ func serve(ctx context.Context, config Config) (err error) {
 	srv := server.New(config.Server, server.Parts{Pool: pool, Store: store, Live: live, Scanner: scan, Metrics: metrics, Log: log})
 	log.InfoContext(ctx, "starting", "version", version())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return indexer.Run(ctx) })
-	g.Go(func() error { return srv.Run(ctx) })
+	// The index follows the store until the last request is answered.
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { return indexer.Run(following) })
+	g.Go(func() error {
+		defer unfollow()
+		return srv.Run(ctx)
+	})
 	err = g.Wait()
 	log.Info("stopped", "err", err)
 	return err
@@ -117,42 +123,4 @@ func serve(ctx context.Context, config Config) (err error) {
 // newPool returns a pool whose workers are this program.
 func newPool(config Config) *media.Pool {
 	return media.NewPool([]string{"/proc/self/exe", media.WorkerCommand}, config.Media)
-}
-
-// healthcheck asks a server of the same configuration whether it is ready.
-func healthcheck(ctx context.Context, config Config) error {
-	host, port, err := net.SplitHostPort(config.Server.Listen)
-	if err != nil {
-		return err
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	res, err := (&http.Client{}).Do(req)
-	if err != nil {
-		return fmt.Errorf("healthcheck: %w", err)
-	}
-	defer func() { _ = res.Body.Close() }() // only the status counts
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("healthcheck: status %d", res.StatusCode)
-	}
-	return nil
-}
-
-// release is set by release builds.
-var release = ""
-
-// version names the build: a release, or the commit it was made from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if release != "" || !ok {
-		return release
-	}
-	return info.Main.Version
 }

@@ -66,7 +66,7 @@ func (c Config) Validate() error {
 			problems = append(problems, errors.New("MEDIAGATE_PPROF shows memory to whoever asks: it needs MEDIAGATE_OPS_LISTEN on 127.0.0.1"))
 		}
 	}
-	if c.Listen == c.OpsListen && !strings.HasSuffix(c.Listen, ":0") {
+	if len(problems) == 0 && c.Listen == c.OpsListen && !strings.HasSuffix(c.Listen, ":0") {
 		problems = append(problems, errors.New("MEDIAGATE_LISTEN and MEDIAGATE_OPS_LISTEN must differ"))
 	}
 	for name, d := range map[string]time.Duration{"SHUTDOWN_DELAY": c.ShutdownDelay, "SHUTDOWN_GRACE": c.ShutdownGrace, "INDEX_MAX_AGE": c.IndexMaxAge} {

@@ -41,7 +41,7 @@ func (s *Server) routeError(err error, c echo.Context) {
 	if errors.As(err, &he) {
 		status = he.Code
 	}
-	if status == http.StatusInternalServerError {
+	if status == http.StatusInternalServerError && !errors.Is(err, errPanic) {
 		logged(c, s.log, err)
 	}
 	if strings.HasPrefix(c.Request().URL.Path, "/v1/") {

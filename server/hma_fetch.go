@@ -112,7 +112,7 @@ func (f *fetcher) open(ctx context.Context, address string) (*fetched, error) {
 	if err != nil {
 		return nil, fetchError(err)
 	}
-	if res.StatusCode >= http.StatusBadRequest {
+	if res.StatusCode != http.StatusOK {
 		_ = res.Body.Close() // nothing of it is used
 		return nil, badRequest("Failed to fetch URL: status %d", res.StatusCode)
 	}

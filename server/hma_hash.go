@@ -178,6 +178,9 @@ type upload struct {
 const (
 	maxFormParts = 1000
 	maxFormBytes = 500_000
+
+	// maxFormHeaders is room for the heads of all parts together.
+	maxFormHeaders = 1 << 20
 )
 
 var (
@@ -200,13 +203,17 @@ func (h *hma) upload(c echo.Context) (u *upload, err error) {
 		}
 	}()
 	files, left := 0, int64(maxFormBytes)
-	form := multipart.NewReader(c.Request().Body, params["boundary"])
+	body := http.MaxBytesReader(c.Response(), c.Request().Body, h.pool.MaxBytes()+maxFormBytes+maxFormHeaders)
+	form := multipart.NewReader(body, params["boundary"])
 	for parts := 0; ; parts++ {
 		part, err := form.NextRawPart()
 		if errors.Is(err, io.EOF) && files == 1 {
 			return u, nil
 		}
+		var tooLarge *http.MaxBytesError
 		switch {
+		case errors.As(err, &tooLarge):
+			return u, errFormTooLarge
 		case err != nil: // no file, or a form cut off
 			return u, errNoFile
 		case parts == maxFormParts:
@@ -218,7 +225,9 @@ func (h *hma) upload(c echo.Context) (u *upload, err error) {
 			if left -= int64(len(value)); err != nil || left < 0 {
 				return u, errFormTooLarge
 			}
-			u.values[name] = string(value)
+			if name == "metadata" || name == "note" { // the only ones that anybody reads
+				u.values[name] = string(value)
+			}
 			continue
 		}
 		if files++; files > 1 {
@@ -240,9 +249,12 @@ func (h *hma) readFile(c echo.Context, part *multipart.Part, u *upload) error {
 		declared = -1
 	}
 	content, release, err := h.pool.Read(c.Request().Context(), part, declared)
+	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errNoFile
+	case errors.As(err, &tooLarge):
+		return errFormTooLarge
 	case err != nil:
 		return err
 	}

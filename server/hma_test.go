@@ -406,6 +406,10 @@ func TestOverlargeUploadsAreRefused(t *testing.T) {
 	}
 	g.upload("/h/hash", "video", nil, many...).want(t, 200, `{"video_md5":"d41d8cd98f00b204e9800998ecf8427e"}`+"\n")
 	g.upload("/h/hash", "video", nil, append(many, "x", "y")...).want(t, 413, message("The data value transmitted exceeds the capacity limit."))
+	// Names count as well: each is read as a whole.
+	long := "--B\r\nContent-Disposition: form-data; name=\"" + strings.Repeat("x", 1<<19) + "\"\r\n\r\n\r\n"
+	g.send("POST", "/h/hash", strings.Repeat(long, 4)+"--B--\r\n", "Content-Type", "multipart/form-data; boundary=B").
+		want(t, 413, message("The data value transmitted exceeds the capacity limit."))
 	g.mustBank("A")
 	big := `{"pdq":"` + strings.Repeat("x", 1<<20) + `"}`
 	g.json("POST", "/c/bank/A/signal", big).want(t, 413, message("The data value transmitted exceeds the capacity limit."))

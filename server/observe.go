@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,8 +21,10 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		route, method := s.routeOf(c), methodOf(c.Request().Method)
 		span := trace.SpanFromContext(c.Request().Context())
 		span.SetName(method + " " + route)
-		// The instrumentation has recorded what was asked for; this overwrites it.
-		span.SetAttributes(attribute.String("http.route", route), attribute.String("url.path", route))
+		// The instrumentation has recorded what the client wrote; this overwrites it.
+		span.SetAttributes(attribute.String("http.route", route), attribute.String("url.path", route),
+			attribute.String("http.request.method_original", method), attribute.String("server.address", ""),
+			attribute.String("user_agent.original", ""), attribute.String("client.address", ""))
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
@@ -54,8 +57,11 @@ func methodOf(method string) string {
 	}
 }
 
+// errPanic is an error that has been logged.
+var errPanic = errors.New("panic")
+
 // recovered reports a broken invariant; the request is answered with status 500.
 func (s *Server) recovered(c echo.Context, err error, stack []byte) error {
 	s.log.ErrorContext(c.Request().Context(), "panic", "route", s.routeOf(c), "err", err, "stack", string(stack))
-	return fmt.Errorf("panic: %w", err)
+	return fmt.Errorf("%w: %w", errPanic, err)
 }
