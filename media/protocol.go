@@ -132,7 +132,7 @@ func serveOne(r io.Reader, w io.Writer, in request) error {
 		return fmt.Errorf("await admission: %w", err)
 	}
 	hashes, refusal := hashPicture(content, p)
-	if content = nil; p.estimate > idleMemory {
+	if p.estimate > idleMemory {
 		// Before the pool lends this picture's share to another one. A heap that
 		// is left to the collector also makes the next large picture fail: its
 		// planes are allocated at once, beside the garbage of this one.

@@ -159,6 +159,7 @@ func (t *weights) ycbcrRows(m *image.YCbCr) rows {
 		across = 2
 	case image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410:
 		across = 4
+	default: // each has its own
 	}
 	return func(y int, row []float32) {
 		luma := m.Y[m.YOffset(left, m.Rect.Min.Y+y):]
