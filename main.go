@@ -54,6 +54,9 @@ func run(args []string) error {
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", command, usage)
 	}
+	if len(args) > 0 && command != "hash" {
+		return fmt.Errorf("%s takes no arguments, but there is %q\n\n%s", command, args[0], usage)
+	}
 	config, err := loadConfig(os.Environ())
 	if err != nil {
 		return fmt.Errorf("the configuration has problems:\n%w", err)
