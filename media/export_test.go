@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"time"
 )
 
 // Occupy takes a worker out of the pool until the function returned is called.
@@ -58,3 +59,8 @@ var (
 	FullRange = fullRange
 	Stretch   = stretch
 )
+
+// ExtraTime is what a picture gets beside the deadline.
+func (p *Pool) ExtraTime(width, height int) time.Duration {
+	return p.extraTime(result{width: width, height: height})
+}

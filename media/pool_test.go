@@ -327,6 +327,36 @@ func segments(t *testing.T, n int) []byte {
 	return append(out, plain[2:]...)
 }
 
+// TestSecondFrameHeaderIsRefused is a file whose last header says less than the
+// one that a decoder allocates for.
+func TestSecondFrameHeaderIsRefused(t *testing.T) {
+	plain := segments(t, 5)
+	at := bytes.Index(plain, []byte{0xFF, 0xC0})
+	if at < 0 {
+		t.Fatal("the test picture has no frame header")
+	}
+	header := plain[at : at+2+int(binary.BigEndian.Uint16(plain[at+2:]))]
+	twice := slices.Concat(plain[:at], header, plain[at:])
+	p := workertest.Pool(t, nil)
+	if s := mustSignals(t, p, plain); s.Refusal != "" {
+		t.Errorf("with one: %q", s.Refusal)
+	}
+	if s := mustSignals(t, p, twice); s.Refusal != media.RefusedHeader {
+		t.Errorf("with two: %q", s.Refusal)
+	}
+}
+
+// TestLargePhotosHaveMoreTime gives the deadline to what any picture may be, and
+// more to the pixels that only a baseline JPEG may have.
+func TestLargePhotosHaveMoreTime(t *testing.T) {
+	p := workertest.Pool(t, nil)
+	for pixels, want := range map[int]time.Duration{1: 0, 32_000_000: 0, 52_000_000: time.Second, 120_000_000: 4400 * time.Millisecond} {
+		if got := p.ExtraTime(pixels, 1); got != want {
+			t.Errorf("%d pixels: %v, want %v", pixels, got, want)
+		}
+	}
+}
+
 func TestTruncatedFilesAreRefused(t *testing.T) {
 	p := workertest.Pool(t, nil)
 	for _, name := range []string{"formats/444.jpg", "formats/rgb.png", "formats/static.gif", "formats/lossy.webp", "formats/lossless.webp"} {

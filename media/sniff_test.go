@@ -21,6 +21,7 @@ func TestDigestNamesTypes(t *testing.T) {
 		"BMP":                {bmp, media.Photo, "image/bmp"},
 		"little TIFF":        {"II*\x00", media.Photo, "image/tiff"},
 		"big TIFF":           {"MM\x00*", media.Photo, "image/tiff"},
+		"Canon raw":          {"II*\x00\x10\x00\x00\x00CR\x02\x00", media.Opaque, "image/tiff"},
 		"empty":              {"", media.Photo, "application/octet-stream"},
 		"one byte of PNG":    {"\x89", media.Photo, "application/octet-stream"},
 		"7 bytes of PNG":     {"\x89PNG\r\n\x1a", media.Photo, "application/octet-stream"},

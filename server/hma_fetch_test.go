@@ -46,6 +46,7 @@ func origin(t *testing.T) *httptest.Server {
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 	})
+	mux.HandleFunc("/empty", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
 	mux.HandleFunc("/packed", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "" {
@@ -75,6 +76,7 @@ func TestHashURL(t *testing.T) {
 	for path, want := range map[string]string{
 		"/page":                           fmt.Sprintf(unsupported, "text/html"),
 		"/bare":                           fmt.Sprintf(unsupported, ""),
+		"/empty":                          "Failed to fetch URL: status 204",
 		"/missing":                        "Failed to fetch URL: status 404",
 		"/cut":                            "Failed to fetch URL: the connection failed",
 		"/loop":                           "Invalid or unsafe URL provided",
