@@ -288,3 +288,17 @@ func TestChangesAreMatchedWhileTheServerDrains(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 }
+
+func TestRequestHeadsHaveALimit(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	head := func(n int) request {
+		return request{path: "/healthz", header: map[string]string{"X-Padding": strings.Repeat("x", n)}}
+	}
+	s.ask(t, head(15<<10), http.StatusOK)
+	// Past the limit and what net/http allows beside it. The connection may be cut
+	// before the answer is read.
+	if a, err := s.send(t.Context(), head(24<<10)); err == nil && a.status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d", a.status)
+	}
+}

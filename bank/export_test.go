@@ -24,3 +24,23 @@ func (x *Indexer) Refresh(ctx context.Context, merge bool) error {
 
 // Unmerged tells whether the overlay is due to be folded in.
 func (ix *Index) Unmerged() bool { return ix.unmerged() }
+
+// UnmergedWith tells whether an index with so many hidden contents is due.
+func UnmergedWith(hidden int) bool {
+	ix := &Index{hidden: make(map[int64]struct{}), overlay: newPart(nil)}
+	for id := range int64(hidden) {
+		ix.hidden[id] = struct{}{}
+	}
+	return ix.unmerged()
+}
+
+// RefreshFrom goes on with another store, and then with a merge that was begun
+// on the first.
+func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
+	merged := x.live.p.Load().merged()
+	x.store = other
+	if err := x.refresh(ctx, nil); err != nil {
+		return err
+	}
+	return x.refresh(ctx, merged)
+}

@@ -274,8 +274,34 @@ func TestReadersSeeWholeContents(t *testing.T) {
 	}
 }
 
-// TestManyChangesAreMerged goes past the size at which the overlay is folded in.
-func TestManyChangesAreMerged(t *testing.T) {
+func TestOverlayIsMergedPastItsLimit(t *testing.T) {
+	if bank.UnmergedWith(10_000) || !bank.UnmergedWith(10_001) {
+		t.Error("10,000 is not the most that an overlay may hold")
+	}
+}
+
+// TestMergeFromBeforeARestoreIsDropped folds in an index of a store that was
+// replaced by an older copy meanwhile.
+func TestMergeFromBeforeARestoreIsDropped(t *testing.T) {
+	s := newStore(t)
+	createBank(t, s, "A")
+	addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1)})
+	x, live := newIndexer(s)
+	if err := x.Refresh(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	older := newStore(t)
+	createBank(t, older, "A")
+	if err := x.RefreshFrom(t.Context(), older); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(t, live).SHA256([]byte(pictureSignals(1)[0].Value)); len(got) != 0 {
+		t.Errorf("the older store does not hold %v", got)
+	}
+}
+
+// TestRemovedBankIsMergedAway waits for the merge that a removed bank makes due.
+func TestRemovedBankIsMergedAway(t *testing.T) {
 	s := newStore(t)
 	createBank(t, s, "A")
 	createBank(t, s, "GONE")

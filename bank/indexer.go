@@ -94,7 +94,7 @@ func (x *Indexer) publish(ctx context.Context, base *Index) error {
 		}
 		x.log.InfoContext(ctx, "index loaded", "epoch", base.epoch, "signals", base.base.len(), "seconds", time.Since(start).Seconds())
 	default:
-		if base == nil {
+		if base == nil || base.epoch > live.epoch { // the latter was made before the store was restored
 			base = live
 		}
 		if epoch == base.epoch {

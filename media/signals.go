@@ -80,16 +80,6 @@ func (v Variant) String() string {
 	return [variants]string{"primary", "upright", "black", "white", "compatible"}[v]
 }
 
-// ParseVariant is the inverse of [Variant.String].
-func ParseVariant(s string) (Variant, bool) {
-	for v := range Variant(variants) {
-		if v.String() == s {
-			return v, true
-		}
-	}
-	return 0, false
-}
-
 // Refusal is why a picture could not be decoded, from a closed set. Each is a
 // label that operators see in metrics and answers.
 type Refusal string

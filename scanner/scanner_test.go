@@ -194,7 +194,7 @@ func TestOutcomes(t *testing.T) {
 	tests := map[string]struct {
 		bank    bank.Bank
 		banked  []bank.Signal
-		until   int64 // DisableUntil, for now plus it; Enabled and DisabledForever as they are
+		until   int64 // DisableUntil, counted from this second; Enabled and DisabledForever as they are
 		item    []byte
 		outcome scanner.Outcome
 		matches []string
