@@ -80,7 +80,12 @@ func (p *Pool) Close() {
 // The context bounds the wait. A picture in work is finished, within the
 // deadline, even if nobody waits for it any more.
 func (p *Pool) Signals(ctx context.Context, content []byte) (Signals, error) {
-	s := Digest(content)
+	return p.Decode(ctx, Digest(content), content)
+}
+
+// Decode is Signals for a content whose digests are known already: it adds what
+// only decoding tells.
+func (p *Pool) Decode(ctx context.Context, s Signals, content []byte) (Signals, error) {
 	if s.Kind != Photo {
 		return s, nil
 	}

@@ -14,6 +14,7 @@ package media
 import (
 	"crypto/md5" //nolint:gosec // MD5 is a signal type of the hash lists, not a protection.
 	"crypto/sha256"
+	"hash"
 
 	"mediagate/pdq"
 )
@@ -110,12 +111,39 @@ var refusals = []Refusal{
 // Digest returns what can be said of a content without looking inside: its
 // digests, size and type. Hashes and dimensions are absent.
 func Digest(content []byte) Signals {
-	kind, mime := sniff(content)
-	return Signals{
-		MD5:    md5.Sum(content), //nolint:gosec // see the import
-		SHA256: sha256.Sum256(content),
-		Size:   int64(len(content)),
-		Type:   mime,
-		Kind:   kind,
+	d := NewDigester()
+	_, _ = d.Write(content) // it cannot fail
+	return d.Signals(content)
+}
+
+// Digester makes the digests of a content while it arrives. Write all of it, in
+// order, then call Signals.
+type Digester struct {
+	md5, sha256 hash.Hash
+	size        int
+}
+
+// NewDigester returns a Digester that has seen nothing.
+func NewDigester() *Digester {
+	return &Digester{md5: md5.New(), sha256: sha256.New()} //nolint:gosec // see the import
+}
+
+// Write implements io.Writer. It never fails.
+func (d *Digester) Write(p []byte) (int, error) {
+	d.size += len(p)
+	_, _ = d.md5.Write(p) // hashes do not fail either
+	_, _ = d.sha256.Write(p)
+	return len(p), nil
+}
+
+// Signals is [Digest] of the content that was written, which is given once more.
+func (d *Digester) Signals(content []byte) Signals {
+	if len(content) != d.size {
+		panic("media: the content is not what was written")
 	}
+	kind, mime := sniff(content)
+	s := Signals{Size: int64(len(content)), Type: mime, Kind: kind}
+	d.md5.Sum(s.MD5[:0])
+	d.sha256.Sum(s.SHA256[:0])
+	return s
 }

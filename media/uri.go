@@ -42,7 +42,8 @@ func ParseURI(s string) (URI, error) {
 // NewURI checks the parts of a URI that were taken from elsewhere, already
 // decoded.
 func NewURI(server, id string) (URI, error) {
-	if len(server) > maxServerName || !serverName.MatchString(server) {
+	// Dots alone fit the grammar, but are another path to whoever resolves them.
+	if len(server) > maxServerName || !serverName.MatchString(server) || strings.Trim(server, ".-") == "" {
 		return URI{}, fmt.Errorf("%w media URI: no valid server name", ErrMalformed)
 	}
 	if !mediaID.MatchString(id) {

@@ -33,6 +33,8 @@ func TestParseURI(t *testing.T) {
 		"fragment":           {"mxc://a/b#c", media.URI{}},
 		"percent":            {"mxc://a/%61", media.URI{}},
 		"dots":               {"mxc://a/..", media.URI{}},
+		"dots as server":     {"mxc://../a", media.URI{}},
+		"dot as server":      {"mxc://./a", media.URI{}},
 		"other scheme":       {"https://a/b", media.URI{}},
 		"upper-case scheme":  {"MXC://a/b", media.URI{}},
 		"user":               {"mxc://u@a/b", media.URI{}},
