@@ -6,15 +6,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"code.dny.dev/ssrf"
-
+	"mediagate/internal/guard"
 	"mediagate/media"
 )
 
@@ -37,19 +35,10 @@ var errUnsafeURL = badRequest("Invalid or unsafe URL provided")
 
 func newFetcher(config HMAConfig) *fetcher {
 	f := &fetcher{hosts: config.URLHosts}
-	var v4, v6 []netip.Prefix
-	for _, network := range config.URLNetworks {
-		if network.Addr().Is4() {
-			v4 = append(v4, network)
-		} else {
-			v6 = append(v6, network)
-		}
-	}
-	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
 	f.client = &http.Client{
 		Timeout: fetchTimeout,
 		Transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 5 * time.Second, Control: guard.Safe}).DialContext,
+			DialContext:           guard.Dialer(config.URLNetworks).DialContext,
 			TLSHandshakeTimeout:   5 * time.Second,
 			ResponseHeaderTimeout: fetchTimeout,
 			IdleConnTimeout:       time.Minute,
@@ -127,7 +116,7 @@ func fetchError(err error) error {
 	var timeout interface{ Timeout() bool }
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, errUnsafeURL), errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
+	case errors.Is(err, errUnsafeURL), guard.Refused(err):
 		return errUnsafeURL
 	case errors.Is(err, context.Canceled):
 		return err
