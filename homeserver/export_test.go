@@ -1,0 +1,36 @@
+package homeserver
+
+import (
+	"context"
+	"net/http"
+
+	"mediagate/media"
+)
+
+// For the tests of this package, which live outside it.
+
+const (
+	BreakerFailures = breakerFailures
+	BreakerTimeout  = breakerTimeout
+	NameRetry       = nameRetry
+	MaxCallBytes    = maxCallBytes
+	MaxRedirects    = maxRedirects
+)
+
+var ErrForeignOrigin = errForeignOrigin
+
+// NewDialing is New with another way to connect.
+func NewDialing(config Config, dial dialFunc) (*Client, error) { return newClient(config, dial) }
+
+// Send sends a request with a header to any address, as downloads are sent.
+func (c *Client) Send(ctx context.Context, address string, header http.Header) error {
+	res, err := send(ctx, c.anonymous, address, header)
+	if err == nil {
+		err = res.Body.Close()
+	}
+	return err
+}
+
+func ParseChanges(raw []byte) (Changes, error)     { return parseChanges(raw) }
+func ParseMediaInfo(raw []byte) (MediaInfo, error) { return parseMediaInfo(raw) }
+func IsItem(item media.URI) bool                   { return isItem(item) }
