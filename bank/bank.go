@@ -33,6 +33,10 @@ var (
 	ErrRatio           = errors.New("enabled ratio is not between 0 and 1")
 	ErrContentNotFound = errors.New("content not found")
 	ErrMalformedSignal = errors.New("malformed signal")
+	// ErrExchangeNotFound: there is no such exchange.
+	ErrExchangeNotFound = errors.New("exchange not found")
+	// ErrCheckpoint: somebody else has moved the checkpoint since it was read.
+	ErrCheckpoint = errors.New("the checkpoint was moved by somebody else")
 )
 
 // Bank is a named set of contents that is acted on together.

@@ -68,21 +68,26 @@ func (s *Store) CreateBank(ctx context.Context, b Bank) (Bank, error) {
 		return Bank{}, err
 	}
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
-		var err error
-		if b.ID, err = count(ctx, tx, "bank_id"); err != nil {
-			return err
-		}
-		res, err := tx.ExecContext(ctx, "INSERT INTO bank ("+bankColumns+") VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
-			b.ID, b.Name, b.Ratio, bit(b.MD5Enforce))
-		if err != nil {
-			return err
-		}
-		return oneRow(res, ErrBankExists)
+		return insertBank(ctx, tx, &b)
 	})
 	if err != nil {
 		return Bank{}, fmt.Errorf("create bank: %w", err)
 	}
 	return b, nil
+}
+
+// insertBank gives a bank its number.
+func insertBank(ctx context.Context, tx *sql.Tx, b *Bank) error {
+	var err error
+	if b.ID, err = count(ctx, tx, "bank_id"); err != nil {
+		return err
+	}
+	res, err := tx.ExecContext(ctx, "INSERT INTO bank ("+bankColumns+") VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
+		b.ID, b.Name, b.Ratio, bit(b.MD5Enforce))
+	if err != nil {
+		return err
+	}
+	return oneRow(res, ErrBankExists)
 }
 
 // Settings holds the properties of a bank to change; nil ones stay.

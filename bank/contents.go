@@ -10,74 +10,31 @@ import (
 	"mediagate/media"
 )
 
-// Source says on whose behalf a content is banked: an exchange, and the key
-// that the exchange knows it by.
-type Source struct{ Exchange, Key string }
-
 // NewContent is a content to be banked.
 type NewContent struct {
 	Bank     string
 	Signals  []Signal // one at least
 	Note     string
 	Metadata string // a JSON object, or empty
-	// Source is nil for contents that people add: they stay until they are
-	// removed. Contents of an exchange stay while one of its sources is left,
-	// and one with the SHA-256 of a content that the exchange has already banked
-	// becomes one more source of that content, which has these signals from then
-	// on beside those it had.
-	Source *Source
 	// HashedHere tells that the signals are made by this program's hasher.
 	HashedHere bool
 }
 
-// AddContent banks a content and returns its number. It fails with
-// [ErrBankNotFound].
+// AddContent banks a content and returns its number. It stays until it is
+// removed. It fails with [ErrBankNotFound].
 func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err error) {
-	if len(c.Signals) == 0 {
-		return 0, fmt.Errorf("add content: %w: there is none", ErrMalformedSignal)
-	}
-	type place struct {
-		kind    SignalType
-		variant media.Variant
-	}
-	taken := make(map[place]bool)
-	for _, signal := range c.Signals {
-		if n := signal.Type.size(); n == 0 || n != len(signal.Value) {
-			return 0, fmt.Errorf("add content: %w of type %s", ErrMalformedSignal, signal.Type)
-		}
-		at := place{signal.Type, signal.Variant}
-		if taken[at] {
-			return 0, fmt.Errorf("add content: %w: two of type %s", ErrMalformedSignal, signal.Type)
-		}
-		taken[at] = true
+	if err := checkSignals(c.Signals); err != nil {
+		return 0, fmt.Errorf("add content: %w", err)
 	}
 	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
 		b, err := findBank(ctx, tx, c.Bank)
 		if err != nil {
 			return err
 		}
-		if c.Source != nil {
-			if id, err = adopt(ctx, tx, b, c, epoch); err != nil {
-				return err
-			}
-			if _, err := tx.ExecContext(ctx, "UPDATE content SET epoch = $2 WHERE id = $1", id, epoch); err != nil {
-				return err
-			}
-		}
-		if id == 0 {
-			if id, err = insertContent(ctx, tx, b, c, epoch); err != nil {
-				return err
-			}
-		}
-		if err := putSignals(ctx, tx, id, c); err != nil {
+		if id, err = insertContent(ctx, tx, b, c, epoch); err != nil {
 			return err
 		}
-		if c.Source == nil {
-			return nil
-		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO source (exchange, key, content) VALUES ($1, $2, $3)
-			ON CONFLICT (exchange, key) DO UPDATE SET content = excluded.content`, c.Source.Exchange, c.Source.Key, id)
-		return err
+		return putSignals(ctx, tx, id, c.Signals, c.HashedHere)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("add content: %w", err)
@@ -85,30 +42,27 @@ func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err err
 	return id, nil
 }
 
-// adopt finds the content of the exchange with the same bytes, and returns 0 if
-// there is none. The key's earlier content, if it is another one, loses it.
-func adopt(ctx context.Context, tx *sql.Tx, b Bank, c NewContent, epoch int64) (int64, error) {
-	var same, earlier int64
-	for _, signal := range c.Signals {
-		if signal.Type != SHA256 {
-			continue
+// checkSignals refuses signals that a content cannot have.
+func checkSignals(signals []Signal) error {
+	if len(signals) == 0 {
+		return fmt.Errorf("%w: there is none", ErrMalformedSignal)
+	}
+	type place struct {
+		kind    SignalType
+		variant media.Variant
+	}
+	taken := make(map[place]bool)
+	for _, signal := range signals {
+		if n := signal.Type.size(); n == 0 || n != len(signal.Value) {
+			return fmt.Errorf("%w of type %s", ErrMalformedSignal, signal.Type)
 		}
-		err := tx.QueryRowContext(ctx, `SELECT c.id FROM signal s JOIN content c ON c.id = s.content JOIN source o ON o.content = c.id
-			WHERE s.value = $1 AND s.type = $2 AND c.bank = $3 AND o.exchange = $4 LIMIT 1`,
-			[]byte(signal.Value), string(SHA256), b.ID, c.Source.Exchange).Scan(&same)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return 0, err
+		at := place{signal.Type, signal.Variant}
+		if taken[at] {
+			return fmt.Errorf("%w: two of type %s", ErrMalformedSignal, signal.Type)
 		}
+		taken[at] = true
 	}
-	err := tx.QueryRowContext(ctx, "SELECT content FROM source WHERE exchange = $1 AND key = $2", c.Source.Exchange, c.Source.Key).Scan(&earlier)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && earlier == same {
-		return same, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	_, err = dropSource(ctx, tx, *c.Source, epoch)
-	return same, err
+	return nil
 }
 
 func insertContent(ctx context.Context, tx *sql.Tx, b Bank, c NewContent, epoch int64) (int64, error) {
@@ -122,13 +76,13 @@ func insertContent(ctx context.Context, tx *sql.Tx, b Bank, c NewContent, epoch 
 }
 
 // putSignals stores the signals of a content, over those it has.
-func putSignals(ctx context.Context, tx *sql.Tx, id int64, c NewContent) error {
-	for _, signal := range c.Signals {
+func putSignals(ctx context.Context, tx *sql.Tx, id int64, signals []Signal, hashedHere bool) error {
+	for _, signal := range signals {
 		quality, hasher := any(signal.Quality), any(nil)
 		if signal.Quality == NoQuality {
 			quality = nil
 		}
-		if c.HashedHere {
+		if hashedHere {
 			hasher = media.HasherVersion
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO signal (content, type, variant, value, quality, hasher) VALUES ($1, $2, $3, $4, $5, $6)
@@ -250,42 +204,6 @@ func (s *Store) DeleteContent(ctx context.Context, bank string, id int64) (delet
 		return false, fmt.Errorf("delete content: %w", err)
 	}
 	return deleted, nil
-}
-
-// RemoveSource takes back what an exchange banked under a key. The content goes
-// with its last source; removed tells whether it went. A key that is not known is
-// no error.
-func (s *Store) RemoveSource(ctx context.Context, source Source) (removed bool, err error) {
-	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
-		var err error
-		removed, err = dropSource(ctx, tx, source, epoch)
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("remove source: %w", err)
-	}
-	return removed, nil
-}
-
-// dropSource deletes a source, and its content if that was the last one, and
-// tells whether the content went.
-func dropSource(ctx context.Context, tx *sql.Tx, source Source, epoch int64) (bool, error) {
-	var id int64
-	err := tx.QueryRowContext(ctx, "DELETE FROM source WHERE exchange = $1 AND key = $2 RETURNING content", source.Exchange, source.Key).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	res, err := tx.ExecContext(ctx, "DELETE FROM content WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM source WHERE content = $1)", id)
-	if err != nil {
-		return false, err
-	}
-	if n, err := res.RowsAffected(); n == 0 || err != nil {
-		return false, err
-	}
-	return true, recordRemoval(ctx, tx, id, epoch)
 }
 
 func recordRemoval(ctx context.Context, tx *sql.Tx, id, epoch int64) error {

@@ -20,6 +20,8 @@ type delta struct {
 	entries  []entry // of contents
 	newest   newest
 	removed  []int64
+	// awaiting is what Index.Awaiting returns.
+	awaiting []string
 	// signals is how many the store holds in all; read only for a full delta.
 	signals int64
 }
@@ -73,6 +75,9 @@ func (s *Store) since(ctx context.Context, epoch int64) (delta, error) {
 			return err
 		}
 		if d.banks, err = listBanks(ctx, tx); err != nil {
+			return err
+		}
+		if d.awaiting, err = listAwaiting(ctx, tx); err != nil {
 			return err
 		}
 		if err := d.readContents(ctx, tx, epoch); err != nil {

@@ -1,6 +1,39 @@
 package bank
 
-import "context"
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// CreateVersion makes a store as a program of an earlier schema left it, and
+// fills it.
+func CreateVersion(ctx context.Context, path string, version int, fill string) (err error) {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, "CREATE TABLE schema_version (version BIGINT NOT NULL)"); err != nil {
+		return err
+	}
+	for n, statements := range migrations[:version] {
+		if _, err := db.ExecContext(ctx, statements); err != nil {
+			return err
+		}
+		if _, err := db.ExecContext(ctx, "INSERT INTO schema_version (version) VALUES ($1)", n+1); err != nil {
+			return err
+		}
+	}
+	_, err = db.ExecContext(ctx, fill)
+	return err
+}
+
+// Exec does something to the database behind the program's back.
+func (s *Store) Exec(ctx context.Context, statement string) error {
+	_, err := s.db.ExecContext(ctx, statement)
+	return err
+}
 
 // SetSchemaVersion pretends that another program wrote the store.
 func (s *Store) SetSchemaVersion(ctx context.Context, version int) error {

@@ -29,6 +29,7 @@ type Index struct {
 	orphaned bool
 	// disabled holds Content.DisableUntil where it is not Enabled.
 	disabled map[int64]int64
+	awaiting []string
 	counts   func() map[SignalType]int
 }
 
@@ -50,7 +51,7 @@ type Match struct {
 func newIndex(d delta) (*Index, error) {
 	ix := &Index{
 		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(d.entries), overlay: newPart(nil),
-		disabled: make(map[int64]int64),
+		disabled: make(map[int64]int64), awaiting: d.awaiting,
 	}
 	if int64(ix.base.len()) != d.signals {
 		return nil, fmt.Errorf("build index: it holds %d signals, the store %d", ix.base.len(), d.signals)
@@ -82,7 +83,7 @@ func (ix *Index) setDisabled(contents []indexed) {
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
 		epoch: d.epoch, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
-		hidden: copied(ix.hidden), disabled: ix.disabled,
+		hidden: copied(ix.hidden), disabled: ix.disabled, awaiting: d.awaiting,
 	}
 	if ix.disables(d) {
 		next.disabled = copied(ix.disabled)
@@ -151,6 +152,7 @@ func (ix *Index) merged() *Index {
 	ix.each(func(e entry) { entries = append(entries, e) })
 	next := &Index{
 		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPart(entries), overlay: newPart(nil), disabled: ix.disabled,
+		awaiting: ix.awaiting,
 	}
 	next.counts = sync.OnceValue(next.count)
 	return next
@@ -175,6 +177,11 @@ func (ix *Index) holds(p *part, r ref) bool {
 	_, ok := ix.banks[r.bank]
 	return ok
 }
+
+// Awaiting names the exchanges that are enabled, feed a bank that is on, and have
+// not been through once since they were created: what they would bank is not in
+// the index.
+func (ix *Index) Awaiting() []string { return ix.awaiting }
 
 // Epoch is the number of the last commit that the index contains.
 func (ix *Index) Epoch() int64 { return ix.epoch }

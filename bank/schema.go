@@ -60,4 +60,43 @@ CREATE TABLE removed (
 	epoch   BIGINT NOT NULL
 );
 CREATE INDEX removed_epoch ON removed (epoch);
+`, `
+-- bank: where what is fetched goes. completed: has it been through once since it
+-- was created? checkpoint: where the next fetch resumes; only the API knows its
+-- form. credential: the exchange's own, empty for none.
+CREATE TABLE exchange (
+	name       TEXT PRIMARY KEY,
+	bank       BIGINT NOT NULL UNIQUE REFERENCES bank (id) ON DELETE CASCADE,
+	api        TEXT NOT NULL,
+	config     TEXT NOT NULL,
+	credential TEXT NOT NULL,
+	enabled    BIGINT NOT NULL,
+	completed  BIGINT NOT NULL,
+	checkpoint TEXT NOT NULL,
+	started    BIGINT,
+	finished   BIGINT,
+	succeeded  BIGINT,
+	current    BIGINT NOT NULL,
+	problem    TEXT NOT NULL
+);
+
+-- What an exchange has seen and not finished with. due: when to try again, in
+-- Unix milliseconds.
+CREATE TABLE pending (
+	exchange TEXT NOT NULL REFERENCES exchange (name) ON DELETE CASCADE,
+	key      TEXT NOT NULL,
+	task     TEXT NOT NULL,
+	since    BIGINT NOT NULL,
+	attempts BIGINT NOT NULL,
+	due      BIGINT NOT NULL,
+	problem  TEXT NOT NULL,
+	PRIMARY KEY (exchange, key)
+);
+CREATE INDEX pending_order ON pending (exchange, attempts, due, key);
+
+-- What all exchanges of an API without a credential of their own may use.
+CREATE TABLE credential (
+	api   TEXT PRIMARY KEY,
+	value TEXT NOT NULL
+);
 `}
