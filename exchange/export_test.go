@@ -1,0 +1,30 @@
+package exchange
+
+import (
+	"time"
+
+	"mediagate/media"
+)
+
+// Hasten makes a Fetcher that has not begun wait for less.
+func (f *Fetcher) Hasten() {
+	f.pauses = pauses{
+		scan: 50 * time.Millisecond, due: 20 * time.Millisecond, general: 50 * time.Millisecond,
+		firstRetry: 50 * time.Millisecond, lastRetry: 400 * time.Millisecond,
+	}
+}
+
+// ParseCheckpoint reads a checkpoint, and writes it again.
+func ParseCheckpoint(text string) (from int64, again bool, written string, err error) {
+	c, err := parseCheckpoint(text)
+	return c.From, c.Again, c.String(), err
+}
+
+// Key is what an item is pending under.
+func Key(server, id string) string { return key(media.URI{Server: server, ID: id}) }
+
+// ParseKey reads what Key wrote.
+func ParseKey(text string) (server, id string, err error) {
+	item, err := parseKey(text)
+	return item.Server, item.ID, err
+}

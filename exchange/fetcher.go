@@ -1,0 +1,358 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"mediagate/bank"
+	"mediagate/homeserver"
+	"mediagate/media"
+)
+
+// Fetcher runs all exchanges. It is the only writer of what they bank.
+type Fetcher struct {
+	config  Config
+	store   *bank.Store
+	pool    *media.Pool
+	home    *homeserver.Client // nil if none is configured
+	servers homeserver.Config  // bounds for other homeservers; its address and token are home's
+	log     *slog.Logger
+	changed chan struct{}
+	pauses  pauses
+
+	mu      sync.Mutex
+	running map[string]*runner
+
+	fetches *prometheus.CounterVec
+	items   *prometheus.CounterVec
+}
+
+// NewFetcher returns a Fetcher that has not begun. home is nil if no homeserver is
+// configured.
+func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Client, store *bank.Store, pool *media.Pool, log *slog.Logger) *Fetcher {
+	return &Fetcher{
+		config: config, store: store, pool: pool, home: home, servers: servers, log: log,
+		changed: make(chan struct{}, 1), running: make(map[string]*runner),
+		pauses: pauses{
+			scan: time.Second, due: time.Second, general: 2 * time.Second, firstRetry: 2 * time.Second, lastRetry: time.Hour,
+		},
+		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mediagate_exchange_fetches_total",
+			Help: "Fetches by exchange and outcome.",
+		}, []string{"exchange", "outcome"}),
+		items: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mediagate_exchange_items_total",
+			Help: "Items that an exchange has dealt with, by how.",
+		}, []string{"exchange", "outcome"}),
+	}
+}
+
+// pauses is how long is waited; tests wait less.
+type pauses struct {
+	// scan is how often the list of exchanges is looked at without a notice, and
+	// due how often is looked what has become due.
+	scan, due time.Duration
+	// general is how long what is pending waits while the homeserver answers
+	// nobody.
+	general time.Duration
+	// An item that fails is tried again after firstRetry, then twice that, and so
+	// on up to lastRetry.
+	firstRetry, lastRetry time.Duration
+}
+
+// Prepare creates the homeserver's exchange if there is to be one. It must come
+// before anything is judged: until that exchange has been through once, nothing is
+// known.
+func (f *Fetcher) Prepare(ctx context.Context) error {
+	if f.home == nil || !f.home.HasToken() {
+		return nil
+	}
+	x, err := f.store.Exchange(ctx, HomeserverExchange)
+	if err == nil && x.API != SynapseQuarantined {
+		return fmt.Errorf("the exchange %s is of another kind: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be removed", HomeserverExchange)
+	}
+	if !errors.Is(err, bank.ErrExchangeNotFound) {
+		return err
+	}
+	err = f.store.CreateExchange(ctx, bank.Exchange{Name: HomeserverExchange, API: SynapseQuarantined, Config: "{}", Enabled: true})
+	if errors.Is(err, bank.ErrBankExists) {
+		return fmt.Errorf("there is a bank %s, which is the name of the homeserver's exchange: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be renamed", HomeserverExchange)
+	}
+	return err
+}
+
+// Run is Prepare, and runs all exchanges until the context ends. The homeserver's
+// is created again if it is deleted.
+func (f *Fetcher) Run(ctx context.Context) error {
+	if err := f.Prepare(ctx); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	defer f.stopAll()
+	ticker := time.NewTicker(f.pauses.scan)
+	defer ticker.Stop()
+	for failing := false; ; {
+		err := f.Prepare(ctx)
+		var list []bank.Exchange
+		if err == nil {
+			list, err = f.store.Exchanges(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !failing {
+			f.log.ErrorContext(ctx, "exchanges cannot be listed", "err", err)
+		}
+		if failing = err != nil; !failing {
+			f.reconcile(ctx, list, &ended)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-f.changed:
+		}
+	}
+}
+
+// reconcile starts what should run and stops what should not.
+func (f *Fetcher) reconcile(ctx context.Context, list []bank.Exchange, ended *sync.WaitGroup) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	wanted := make(map[string]bool)
+	for _, x := range list {
+		r := f.running[x.Name]
+		if !x.Enabled {
+			continue
+		}
+		wanted[x.Name] = true
+		if r != nil && r.ctx.Err() == nil && r.same(x) {
+			continue
+		}
+		if r != nil {
+			r.stop()
+		}
+		r = f.newRunner(ctx, x, r)
+		f.running[x.Name] = r
+		ended.Go(r.run)
+	}
+	for name, r := range f.running {
+		if wanted[name] {
+			continue
+		}
+		r.stop()
+		select {
+		case <-r.ended:
+			delete(f.running, name)
+			f.fetches.DeletePartialMatch(prometheus.Labels{"exchange": name})
+			f.items.DeletePartialMatch(prometheus.Labels{"exchange": name})
+		default: // it is known until it has ended: its successor waits for that
+		}
+	}
+}
+
+func (f *Fetcher) stopAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.running {
+		r.stop()
+	}
+}
+
+// FetchNow makes an exchange fetch without waiting for its time, and tells whether
+// it runs here. One that was just created or enabled begins at once.
+func (f *Fetcher) FetchNow(name string) bool {
+	notify(f.changed)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.running[name]
+	if r == nil || r.ctx.Err() != nil {
+		return false
+	}
+	notify(r.wake)
+	return true
+}
+
+// Status returns how the fetches of an exchange that runs here are going.
+func (f *Fetcher) Status(name string) (bank.FetchStatus, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.running[name]
+	if r == nil || r.ctx.Err() != nil {
+		return bank.FetchStatus{}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status, true
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one notice is enough for all
+	}
+}
+
+// Describe and Collect make the fetcher's numbers available to a registry.
+func (f *Fetcher) Describe(ch chan<- *prometheus.Desc) {
+	f.fetches.Describe(ch)
+	f.items.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (f *Fetcher) Collect(ch chan<- prometheus.Metric) {
+	f.fetches.Collect(ch)
+	f.items.Collect(ch)
+}
+
+// runner runs one exchange.
+type runner struct {
+	*Fetcher
+	exchange bank.Exchange // as it was when the runner began
+	ctx      context.Context
+	stop     context.CancelFunc
+	after    *runner       // whom this one replaces
+	ended    chan struct{} // closed when nothing of it runs any more
+	wake     chan struct{}
+
+	mu     sync.Mutex
+	status bank.FetchStatus
+	kept   bank.FetchStatus // what the store has
+}
+
+func (f *Fetcher) newRunner(ctx context.Context, x bank.Exchange, after *runner) *runner {
+	r := &runner{
+		Fetcher: f, exchange: x, after: after, ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		status: x.Status, kept: x.Status,
+	}
+	r.status.Started = time.Time{}
+	r.ctx, r.stop = context.WithCancel(ctx)
+	return r
+}
+
+// same tells whether an exchange is still what the runner was made for.
+func (r *runner) same(x bank.Exchange) bool {
+	o := r.exchange
+	return x.Bank.ID == o.Bank.ID && x.API == o.API && x.Config == o.Config && x.Credential.Equal(o.Credential.Reveal())
+}
+
+func (r *runner) run() {
+	defer close(r.ended)
+	if r.after != nil {
+		<-r.after.ended
+		r.after = nil
+	}
+	q := newQuarantine(r)
+	g, ctx := errgroup.WithContext(r.ctx)
+	g.Go(func() error {
+		r.poll(ctx, q)
+		return nil
+	})
+	g.Go(func() error {
+		q.drain(ctx)
+		return nil
+	})
+	_ = g.Wait() // they end with the context
+}
+
+const (
+	maxFailureInterval = 15 * time.Second
+	idleAfter          = 10 * time.Minute
+	idleFactor         = 3
+	keepStatusEvery    = time.Minute
+)
+
+// poll fetches again and again.
+func (r *runner) poll(ctx context.Context, q *quarantine) {
+	failures := &backoff.ExponentialBackOff{
+		InitialInterval: r.config.Interval, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: max(maxFailureInterval, r.config.Interval),
+	}
+	news := time.Now()
+	for {
+		r.begin()
+		changed, err := q.fetch(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, bank.ErrExchangeNotFound) {
+			notify(r.changed) // this runner is to be stopped
+		} else {
+			r.finish(ctx, err)
+		}
+		if changed {
+			news = time.Now()
+		}
+		interval := r.config.Interval
+		switch {
+		case err != nil:
+			interval = failures.NextBackOff()
+		case time.Since(news) > idleAfter:
+			interval *= idleFactor
+			failures.Reset()
+		default:
+			failures.Reset()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(jittered(interval)):
+		case <-r.wake:
+		}
+	}
+}
+
+// jittered is a time within a tenth of d.
+func jittered(d time.Duration) time.Duration {
+	return d - d/10 + rand.N(d/5+1) //nolint:gosec // spreads load, hides nothing
+}
+
+func (r *runner) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Started = time.Now()
+}
+
+// finish notes how a fetch ended, and keeps it if that is news or the store's
+// notice is old: not every second.
+func (r *runner) finish(ctx context.Context, err error) {
+	outcome := "ok"
+	r.mu.Lock()
+	was := r.status
+	r.status = bank.FetchStatus{Finished: time.Now(), Succeeded: err == nil, UpToDate: err == nil}
+	if err != nil {
+		outcome, r.status.Problem = "failed", err.Error()
+	}
+	status, kept := r.status, r.kept
+	r.mu.Unlock()
+	r.fetches.WithLabelValues(r.exchange.Name, outcome).Inc()
+	switch {
+	case err != nil && status.Problem != was.Problem:
+		r.log.ErrorContext(ctx, "exchange cannot be fetched", "exchange", r.exchange.Name, "err", err)
+	case err == nil && was.Problem != "":
+		r.log.InfoContext(ctx, "exchange is fetched again", "exchange", r.exchange.Name)
+	}
+	if status.Succeeded == kept.Succeeded && status.Problem == kept.Problem && status.Finished.Sub(kept.Finished) < keepStatusEvery {
+		return
+	}
+	if err := r.store.SetFetchStatus(ctx, r.exchange.Name, status); err != nil {
+		if ctx.Err() == nil {
+			r.log.WarnContext(ctx, "status of an exchange cannot be kept", "exchange", r.exchange.Name, "err", err)
+		}
+		return
+	}
+	r.mu.Lock()
+	r.kept = status
+	r.mu.Unlock()
+}
