@@ -54,7 +54,7 @@ var distinct = []string{
 // TestCopiesMatchTheirOriginal banks five photos as an operator does and scans
 // re-encodings of each: all are blocked, each by its own original and no other.
 func TestCopiesMatchTheirOriginal(t *testing.T) {
-	pool := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
 	b := newBench(t, defaults, pool, bank.Bank{Name: "A", Ratio: 1})
 	ids := make(map[string]int64)
 	for name, p := range photos {
@@ -88,7 +88,7 @@ func TestCopiesMatchTheirOriginal(t *testing.T) {
 // TestUnrelatedHashesDoNotMatch banks 500 hashes and looks 500 others up: two
 // kinds of list, by the rules in pdq/testdata/generators.md.
 func TestUnrelatedHashesDoNotMatch(t *testing.T) {
-	b := newBench(t, defaults, workertest.Pool(t, nil), bank.Bank{Name: "A", Ratio: 1})
+	b := newBench(t, defaults, workertest.Pool(t, patient), bank.Bank{Name: "A", Ratio: 1})
 	random, balanced := splitmix(1000), splitmix(2000)
 	draw := func() []pdq.Hash {
 		return []pdq.Hash{
@@ -121,7 +121,7 @@ func TestUnrelatedHashesDoNotMatch(t *testing.T) {
 // TestOtherPicturesDoNotMatch scans every distinct picture against all of them,
 // and then against one alone.
 func TestOtherPicturesDoNotMatch(t *testing.T) {
-	pool := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
 	b := newBench(t, defaults, pool, bank.Bank{Name: "A", Ratio: 1})
 	lone := newBench(t, defaults, pool, bank.Bank{Name: "A", Ratio: 1})
 	ids := make(map[string]int64)

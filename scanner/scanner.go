@@ -1,7 +1,10 @@
-// Package scanner decides about one item: its bytes in, a [Verdict] out.
+// Package scanner decides about one item: its bytes, or its name on our
+// homeserver, in; a [Verdict] out.
 //
-// Call [Scanner.Scan]. An error means that nothing is known about the item, and
-// it must not be served on the strength of it; being blocked is a value and no
+// Call [Scanner.Scan] with bytes. For an item of a homeserver call
+// [Scanner.Check], [Scanner.ScanItem] or [Scanner.Download], by who it is that
+// lets the caller have it. An error means that nothing is known about the item,
+// and it must not be served on the strength of it; being blocked is a value and no
 // error.
 package scanner
 
@@ -9,6 +12,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 
 	"mediagate/bank"
+	"mediagate/homeserver"
 	"mediagate/media"
 	"mediagate/pdq"
 )
@@ -30,6 +37,18 @@ type Config struct {
 	// MinQuality is the quality below which a picture has too little contrast
 	// for its hash to say anything; such pictures are matched by digests only.
 	MinQuality int `env:"MIN_QUALITY" envDefault:"50"`
+	// Downloads is how many items are downloaded from the homeserver at once. A
+	// quarter of them is for the homeserver's own media.
+	Downloads int `env:"DOWNLOADS" envDefault:"16"`
+	// DownloadsPerOrigin is how many of them may be of one other server.
+	DownloadsPerOrigin int `env:"DOWNLOADS_PER_ORIGIN" envDefault:"4"`
+	// Queue is how many items may wait to be downloaded; more are refused at once.
+	Queue int `env:"QUEUE" envDefault:"64"`
+	// QueueWait is how long an item waits before it is refused as overload.
+	QueueWait time.Duration `env:"QUEUE_WAIT" envDefault:"2s"`
+	// CacheBytes is how much memory signals of items may take that were seen
+	// before.
+	CacheBytes int64 `env:"CACHE_BYTES" envDefault:"67108864"`
 }
 
 // Validate reports every setting that cannot work.
@@ -41,6 +60,21 @@ func (c Config) Validate() error {
 	if c.MinQuality < 0 || c.MinQuality > 100 {
 		problems = append(problems, errors.New("MEDIAGATE_SCAN_MIN_QUALITY must be from 0 to 100"))
 	}
+	if c.Downloads < 1 || c.Downloads > 1024 {
+		problems = append(problems, errors.New("MEDIAGATE_SCAN_DOWNLOADS must be from 1 to 1024"))
+	}
+	if c.DownloadsPerOrigin < 1 || c.DownloadsPerOrigin > 1024 {
+		problems = append(problems, errors.New("MEDIAGATE_SCAN_DOWNLOADS_PER_ORIGIN must be from 1 to 1024"))
+	}
+	if c.Queue < 0 {
+		problems = append(problems, errors.New("MEDIAGATE_SCAN_QUEUE must be 0 or more"))
+	}
+	if c.QueueWait <= 0 {
+		problems = append(problems, errors.New("MEDIAGATE_SCAN_QUEUE_WAIT must be more than 0"))
+	}
+	if c.CacheBytes < 1<<20 || c.CacheBytes > 1<<40 {
+		problems = append(problems, fmt.Errorf("MEDIAGATE_SCAN_CACHE_BYTES must be from %d to %d", 1<<20, 1<<40))
+	}
 	return errors.Join(problems...)
 }
 
@@ -49,7 +83,9 @@ type API string
 
 // The APIs that scan.
 const (
-	V1 API = "v1"
+	V1             API = "v1"
+	ContentScanner API = "content_scanner"
+	Hook           API = "hook"
 )
 
 // Scanner decides about items. It is safe for concurrent use.
@@ -57,23 +93,36 @@ type Scanner struct {
 	config  Config
 	pool    *media.Pool
 	live    *bank.Live
+	home    *homeserver.Client // nil if none is configured
+	log     *slog.Logger
+	cache   *cache
+	slots   *slots
+	flights flights
 	scans   *prometheus.HistogramVec
 	matched *prometheus.CounterVec
+	joined  prometheus.Counter
 }
 
-// New returns a Scanner that decodes in pool and judges by what is live.
-func New(config Config, pool *media.Pool, live *bank.Live) *Scanner {
+// New returns a Scanner that decodes in pool and judges by what is live. home is
+// nil if no homeserver is configured; with one, nothing is judged before every
+// exchange that is on has been through once.
+func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Client, log *slog.Logger) *Scanner {
 	return &Scanner{
-		config: config, pool: pool, live: live,
+		config: config, pool: pool, live: live, home: home, log: log,
+		cache: newCache(config.CacheBytes, newMonotonic()), slots: newSlots(config), flights: flights{running: make(map[flightKey]*flight)},
 		scans: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mediagate_scan_seconds",
 			Help:    "Scans by API and outcome, and how long they took.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"api", "outcome"}),
 		matched: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_matches_total",
 			Help: "Contents matched, by signal type and by whether the match blocks.",
 		}, []string{"type", "enforced"}),
+		joined: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mediagate_scans_joined_total",
+			Help: "Scans that waited for another caller's download of the same item.",
+		}),
 	}
 }
 
@@ -81,32 +130,72 @@ func New(config Config, pool *media.Pool, live *bank.Live) *Scanner {
 // [bank.ErrNotReady], [media.ErrOverloaded], the context's end, or a decoder
 // that cannot run.
 func (s *Scanner) Scan(ctx context.Context, api API, content []byte) (Verdict, error) {
+	return s.observed(ctx, api, nil, func(ctx context.Context) (Verdict, error) {
+		// Nothing is worth decoding before there is anything to compare with.
+		if err := s.Ready(); err != nil {
+			return Verdict{}, err
+		}
+		signals, err := s.signals(ctx, media.Digest(content), content)
+		if err != nil {
+			return Verdict{}, err
+		}
+		return s.judge(ctx, *signals)
+	})
+}
+
+// observed counts, traces and logs a decision. item is nil if only bytes are
+// known.
+func (s *Scanner) observed(ctx context.Context, api API, item *media.URI, decide func(ctx context.Context) (Verdict, error)) (Verdict, error) {
 	start := time.Now()
 	ctx, span := otel.Tracer("mediagate/scanner").Start(ctx, "scan")
 	defer span.End()
-	v, err := s.scan(ctx, content)
+	v, err := decide(ctx)
+	if err != nil {
+		v = Verdict{}
+	}
 	s.scans.WithLabelValues(string(api), v.Outcome.String()).Observe(time.Since(start).Seconds())
-	span.SetAttributes(attribute.String("verdict", v.Outcome.String()), attribute.Int64("epoch", v.Epoch))
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("verdict", v.Outcome.String()), attribute.Int64("epoch", v.Epoch))
+	}
 	if err != nil {
 		span.SetStatus(codes.Error, "scan failed")
 		return Verdict{}, fmt.Errorf("scan: %w", err)
 	}
 	for _, m := range v.Matches {
-		s.matched.WithLabelValues(string(m.Type), fmt.Sprint(m.Enforced)).Inc()
+		s.matched.WithLabelValues(string(m.Type), strconv.FormatBool(m.Enforced)).Inc()
+	}
+	if v.Outcome == Blocked {
+		nearest := v.Matches[0]
+		attrs := []any{"api", string(api), "bank", nearest.Bank.Name, "content_id", nearest.Content, "signal_type", string(nearest.Type), "distance", nearest.Distance, "epoch", v.Epoch}
+		if item != nil {
+			attrs = append(attrs, "mxc", item.String())
+		}
+		s.log.InfoContext(ctx, "blocked", attrs...)
 	}
 	return v, nil
 }
 
-func (s *Scanner) scan(ctx context.Context, content []byte) (Verdict, error) {
-	// Nothing is worth decoding before there is anything to compare with.
-	if _, err := s.live.Load(); err != nil {
-		return Verdict{}, err
-	}
-	signals, err := s.pool.Signals(ctx, content)
+// index returns what to judge by.
+func (s *Scanner) index() (*bank.Index, error) {
+	ix, err := s.live.Load()
 	if err != nil {
-		return Verdict{}, err
+		return nil, err
 	}
-	ix, err := s.live.Load() // the newest, now that decoding has taken its time
+	if names := ix.Awaiting(); s.home != nil && len(names) > 0 {
+		return nil, fmt.Errorf("%w: %s has not been fetched once", bank.ErrNotReady, strings.Join(names, ", "))
+	}
+	return ix, nil
+}
+
+// Ready tells why nothing can be judged now, or nil.
+func (s *Scanner) Ready() error {
+	_, err := s.index()
+	return err
+}
+
+// judge decides by the newest index.
+func (s *Scanner) judge(ctx context.Context, signals media.Signals) (Verdict, error) {
+	ix, err := s.index()
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -125,10 +214,14 @@ func (s *Scanner) MaxDistance() int { return s.config.MaxDistance }
 func (s *Scanner) Describe(ch chan<- *prometheus.Desc) {
 	s.scans.Describe(ch)
 	s.matched.Describe(ch)
+	s.joined.Describe(ch)
+	s.cache.lookups.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (s *Scanner) Collect(ch chan<- prometheus.Metric) {
 	s.scans.Collect(ch)
 	s.matched.Collect(ch)
+	s.joined.Collect(ch)
+	s.cache.lookups.Collect(ch)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mediagate/bank"
+	"mediagate/homeserver"
 	"mediagate/internal/workertest"
 	"mediagate/media"
 	"mediagate/pdq"
@@ -25,7 +26,19 @@ import (
 func TestMain(m *testing.M) { workertest.Main(m) }
 
 // defaults are those of the variables; the test of the configuration says so.
-var defaults = scanner.Config{MaxDistance: 31, MinQuality: 50}
+var defaults = scanner.Config{
+	MaxDistance: 31, MinQuality: 50, Downloads: 16, DownloadsPerOrigin: 4, Queue: 64, QueueWait: 2 * time.Second, CacheBytes: 64 << 20,
+}
+
+// patient lets pictures take long: a busy machine must not change what is found
+// out about them.
+func patient(c *media.Config) { c.Deadline, c.QueueWait = time.Minute, time.Minute }
+
+func withLimits(distance, quality int) scanner.Config {
+	c := defaults
+	c.MaxDistance, c.MinQuality = distance, quality
+	return c
+}
 
 // bench is a scanner with everything real behind it.
 type bench struct {
@@ -35,15 +48,21 @@ type bench struct {
 	live  *bank.Live
 }
 
-// newBench starts a bench with empty banks.
+// newBench starts a bench with empty banks and no homeserver.
 func newBench(t *testing.T, config scanner.Config, pool *media.Pool, banks ...bank.Bank) *bench {
+	t.Helper()
+	return newBenchAt(t, config, pool, nil, banks...)
+}
+
+// newBenchAt starts a bench that asks a homeserver.
+func newBenchAt(t *testing.T, config scanner.Config, pool *media.Pool, home *homeserver.Client, banks ...bank.Bank) *bench {
 	t.Helper()
 	store, err := bank.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{pool: pool, store: store, live: bank.NewLive()}
-	b.Scanner = scanner.New(config, pool, b.live)
+	b.Scanner = scanner.New(config, pool, b.live, home, slog.New(slog.DiscardHandler))
 	for _, k := range banks {
 		if _, err := store.CreateBank(t.Context(), k); err != nil {
 			t.Fatal(err)
@@ -152,7 +171,7 @@ func texts(matches []scanner.Match) []string {
 }
 
 func TestOutcomes(t *testing.T) {
-	pool := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
 	var (
 		picture = readFile(t, vectors, "formats/rgb.png")
 		near    = readFile(t, vectors, "formats/q30.jpg")
@@ -268,8 +287,8 @@ func TestOutcomes(t *testing.T) {
 // is known, and nothing may be taken for clean.
 func TestFailureIsUnknown(t *testing.T) {
 	picture := readFile(t, vectors, "formats/rgb.png")
-	pool := workertest.Pool(t, nil)
-	closed := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
+	closed := workertest.Pool(t, patient)
 	closed.Close()
 	config := media.Config{Workers: 1, QueueWait: time.Second, TotalMemory: 1, TotalBytes: 1, MaxDecodeBytes: 1 << 30}
 	none := media.NewPool([]string{"/nonexistent"}, config)
@@ -289,7 +308,7 @@ func TestFailureIsUnknown(t *testing.T) {
 		"closed pool and no index": {closed, bank.NewLive(), picture, bank.ErrNotReady},
 	}
 	for name, tt := range tests {
-		v, err := scanner.New(defaults, tt.pool, tt.live).Scan(t.Context(), scanner.V1, tt.item)
+		v, err := scanner.New(defaults, tt.pool, tt.live, nil, slog.New(slog.DiscardHandler)).Scan(t.Context(), scanner.V1, tt.item)
 		if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
@@ -304,12 +323,12 @@ func TestFailureIsUnknown(t *testing.T) {
 
 // TestDistanceLimit banks hashes at the limit and one bit past it.
 func TestDistanceLimit(t *testing.T) {
-	pool := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
 	picture := readFile(t, vectors, "formats/rgb.png")
 	hash := signalsOf(t, pool, picture).Hashes[0].PDQ
 	for _, most := range []int{0, 30, 31} {
 		for past, want := range []scanner.Outcome{scanner.Blocked, scanner.Clean} {
-			b := newBench(t, scanner.Config{MaxDistance: most, MinQuality: 50}, pool, bank.Bank{Name: "A", Ratio: 1})
+			b := newBench(t, withLimits(most, 50), pool, bank.Bank{Name: "A", Ratio: 1})
 			rng := splitmix(7)
 			b.add(t, "A", listed(t, flip(&rng, hash, most+past)))
 			b.sync(t)
@@ -327,7 +346,7 @@ func TestDistanceLimit(t *testing.T) {
 // TestQualityLimit scans a picture of quality 50 and one of 49 under the default
 // limit, and the former under the next one.
 func TestQualityLimit(t *testing.T) {
-	pool := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
 	tests := map[string]struct {
 		contrast int
 		quality  int
@@ -346,7 +365,7 @@ func TestQualityLimit(t *testing.T) {
 			if s.Hashes[0].Quality != tt.quality {
 				t.Fatalf("the picture has quality %d, want %d", s.Hashes[0].Quality, tt.quality)
 			}
-			b := newBench(t, scanner.Config{MaxDistance: 31, MinQuality: tt.least}, pool, bank.Bank{Name: "A", Ratio: 1})
+			b := newBench(t, withLimits(31, tt.least), pool, bank.Bank{Name: "A", Ratio: 1})
 			b.add(t, "A", listed(t, s.Hashes[0].PDQ))
 			b.sync(t)
 			if v := b.scan(t, picture); v.Outcome != tt.want || (len(v.Matches) == 1) != (tt.want == scanner.Blocked) {
@@ -358,7 +377,7 @@ func TestQualityLimit(t *testing.T) {
 
 // TestManyMatches lets the only match that blocks be the farthest of all.
 func TestManyMatches(t *testing.T) {
-	pool := workertest.Pool(t, nil)
+	pool := workertest.Pool(t, patient)
 	picture := readFile(t, vectors, "formats/rgb.png")
 	hash := signalsOf(t, pool, picture).Hashes[0].PDQ
 	b := newBench(t, defaults, pool, bank.Bank{Name: "OFF"}, bank.Bank{Name: "ON", Ratio: 1})
@@ -390,29 +409,46 @@ func TestManyMatches(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	const distance, quality = "MEDIAGATE_SCAN_MAX_DISTANCE", "MEDIAGATE_SCAN_MIN_QUALITY"
+	with := func(change func(*scanner.Config)) scanner.Config {
+		c := defaults
+		change(&c)
+		return c
+	}
 	tests := map[string]struct {
 		config   scanner.Config
-		problems []string
+		problems []string // the ends of variables
 	}{
-		"defaults":       {defaults, nil},
-		"lowest":         {scanner.Config{}, nil},
-		"highest":        {scanner.Config{MaxDistance: 64, MinQuality: 100}, nil},
-		"distance below": {scanner.Config{MaxDistance: -1}, []string{distance}},
-		"distance above": {scanner.Config{MaxDistance: 65}, []string{distance}},
-		"quality below":  {scanner.Config{MinQuality: -1}, []string{quality}},
-		"quality above":  {scanner.Config{MinQuality: 101}, []string{quality}},
-		"both":           {scanner.Config{MaxDistance: 65, MinQuality: 101}, []string{distance, quality}},
+		"defaults": {defaults, nil},
+		"lowest":   {scanner.Config{Downloads: 1, DownloadsPerOrigin: 1, QueueWait: 1, CacheBytes: 1 << 20}, nil},
+		"highest": {with(func(c *scanner.Config) {
+			c.MaxDistance, c.MinQuality, c.Downloads, c.DownloadsPerOrigin = 64, 100, 1024, 1024
+		}), nil},
+		"distance below":    {withLimits(-1, 50), []string{"MAX_DISTANCE"}},
+		"distance above":    {withLimits(65, 50), []string{"MAX_DISTANCE"}},
+		"quality below":     {withLimits(31, -1), []string{"MIN_QUALITY"}},
+		"quality above":     {withLimits(31, 101), []string{"MIN_QUALITY"}},
+		"no downloads":      {with(func(c *scanner.Config) { c.Downloads = 0 }), []string{"DOWNLOADS"}},
+		"many downloads":    {with(func(c *scanner.Config) { c.Downloads = 1025 }), []string{"DOWNLOADS"}},
+		"none of an origin": {with(func(c *scanner.Config) { c.DownloadsPerOrigin = 0 }), []string{"DOWNLOADS_PER_ORIGIN"}},
+		"many of an origin": {with(func(c *scanner.Config) { c.DownloadsPerOrigin = 1025 }), []string{"DOWNLOADS_PER_ORIGIN"}},
+		"queue below 0":     {with(func(c *scanner.Config) { c.Queue = -1 }), []string{"QUEUE"}},
+		"no wait":           {with(func(c *scanner.Config) { c.QueueWait = 0 }), []string{"QUEUE_WAIT"}},
+		"small cache":       {with(func(c *scanner.Config) { c.CacheBytes = 1<<20 - 1 }), []string{"CACHE_BYTES"}},
+		"huge cache":        {with(func(c *scanner.Config) { c.CacheBytes = 1<<40 + 1 }), []string{"CACHE_BYTES"}},
+		"nothing set":       {scanner.Config{MaxDistance: 65, MinQuality: 101}, []string{"MAX_DISTANCE", "MIN_QUALITY", "DOWNLOADS", "DOWNLOADS_PER_ORIGIN", "QUEUE_WAIT", "CACHE_BYTES"}},
 	}
 	for name, tt := range tests {
 		err := tt.config.Validate()
-		if (err == nil) != (len(tt.problems) == 0) {
-			t.Errorf("%s: %v", name, err)
+		lines := 0
+		if err != nil {
+			lines = strings.Count(err.Error(), "\n") + 1
 		}
-		for _, variable := range []string{distance, quality} {
-			named := err != nil && strings.Contains(err.Error(), variable)
-			if wanted := cmp.Equal(tt.problems, []string{variable}) || len(tt.problems) == 2; named != wanted {
-				t.Errorf("%s: %s named: %v", name, variable, named)
+		if lines != len(tt.problems) {
+			t.Errorf("%s: %d problems, want %d: %v", name, lines, len(tt.problems), err)
+		}
+		for _, variable := range tt.problems {
+			if err == nil || !strings.Contains(err.Error(), "MEDIAGATE_SCAN_"+variable+" ") {
+				t.Errorf("%s: %s is not named: %v", name, variable, err)
 			}
 		}
 	}

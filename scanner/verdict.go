@@ -33,6 +33,10 @@ func (o Outcome) String() string {
 	return [...]string{"unknown", "clean", "blocked", "opaque", "unscannable"}[o]
 }
 
+// Allowed tells whether an item of that outcome may be served: one that was looked
+// at, or in which there is nothing to look at.
+func (o Outcome) Allowed() bool { return o == Clean || o == Opaque }
+
 // Verdict is the result of one scan.
 type Verdict struct {
 	Outcome Outcome

@@ -1,0 +1,70 @@
+package scanner
+
+import (
+	"github.com/maypok86/otter/v2"
+)
+
+// For the tests of this package, which live outside it.
+
+const (
+	LocalTTL   = localTTL
+	RemoteTTL  = remoteTTL
+	GrantTTL   = grantTTL
+	MissingTTL = missingTTL
+	RefusedTTL = refusedTTL
+)
+
+// ErrPanicked is what callers get whose scan panics.
+var ErrPanicked = errPanicked
+
+// SetClock empties the cache and has it go by another clock.
+func (s *Scanner) SetClock(clock otter.Clock) { s.cache = newCache(s.config.CacheBytes, clock) }
+
+// BreakCache makes every scan panic once it has the bytes.
+func (s *Scanner) BreakCache() { s.cache.contents = nil }
+
+// Holders counts who does and waits for work, and holds what it ended in as long
+// as it is under way.
+func (s *Scanner) Holders() int {
+	s.flights.mu.Lock()
+	defer s.flights.mu.Unlock()
+	n := 0
+	for _, f := range s.flights.running {
+		n += f.holders
+	}
+	return n
+}
+
+// Origins counts the servers whose media somebody waits for or downloads.
+func (s *Scanner) Origins() int {
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	return len(s.slots.origin)
+}
+
+// Idle tells whether every slot is free.
+func (s *Scanner) Idle() bool {
+	for _, n := range []struct {
+		lane *lane
+		size int64
+	}{{&s.slots.all, int64(s.config.Downloads)}, {&s.slots.remote, max(1, int64(s.config.Downloads-s.config.Downloads/4))}} {
+		if !n.lane.free.TryAcquire(n.size) {
+			return false
+		}
+		n.lane.free.Release(n.size)
+	}
+	return true
+}
+
+// Waiting counts who waits for a slot of a server's, "" for one of all.
+func (s *Scanner) Waiting(origin string) int64 {
+	if origin == "" {
+		return s.slots.all.waiting.Load()
+	}
+	s.slots.mu.Lock()
+	defer s.slots.mu.Unlock()
+	if o := s.slots.origin[origin]; o != nil {
+		return o.waiting.Load()
+	}
+	return 0
+}
