@@ -11,6 +11,9 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"mediagate/bank"
+	"mediagate/exchange"
+	"mediagate/homeserver"
+	"mediagate/internal/secret"
 	"mediagate/media"
 	"mediagate/scanner"
 	"mediagate/server"
@@ -19,9 +22,14 @@ import (
 // Config is the whole configuration: what each package needs, and what only main
 // does.
 type Config struct {
-	Server server.Config  `envPrefix:"MEDIAGATE_"`
-	Scan   scanner.Config `envPrefix:"MEDIAGATE_SCAN_"`
-	Media  media.Config   `envPrefix:"MEDIAGATE_MEDIA_"`
+	Server     server.Config     `envPrefix:"MEDIAGATE_"`
+	Homeserver homeserver.Config `envPrefix:"MEDIAGATE_HOMESERVER_"`
+	// AdminToken is what MEDIAGATE_HOMESERVER_TOKEN_FILE holds, itself: the
+	// variable that hma-matrix has.
+	AdminToken secret.String   `env:"SYNAPSE_ADMIN_ACCESS_TOKEN"`
+	Exchange   exchange.Config `envPrefix:"MEDIAGATE_EXCHANGE_"`
+	Scan       scanner.Config  `envPrefix:"MEDIAGATE_SCAN_"`
+	Media      media.Config    `envPrefix:"MEDIAGATE_MEDIA_"`
 	// DatabaseURL is where the banks are kept: sqlite: and a path. The folder is
 	// created if there is none.
 	DatabaseURL string `env:"MEDIAGATE_DATABASE_URL" envDefault:"sqlite:./data/mediagate.db"`
@@ -91,8 +99,28 @@ func loadConfig(environ []string) (Config, error) {
 	if err := bank.CheckLocation(c.DatabaseURL); err != nil {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_DATABASE_URL: %w", err))
 	}
-	if file := vars["MEDIAGATE_API_KEY_FILE"]; file != "" && c.Server.APIKey.Empty() {
-		problems = append(problems, errors.New("MEDIAGATE_API_KEY_FILE: the file is empty"))
+	for name, value := range map[string]secret.String{
+		"MEDIAGATE_API_KEY_FILE": c.Server.APIKey, "MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token,
+	} {
+		if vars[name] != "" && value.Empty() {
+			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
+		}
 	}
-	return c, errors.Join(append(problems, c.Server.Validate(), c.Scan.Validate(), c.Media.Validate())...)
+	problems = append(problems, c.chooseToken(), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
+	if c.Homeserver.Configured() {
+		problems = append(problems, c.Server.ValidateGate())
+	}
+	return c, errors.Join(problems...)
+}
+
+// chooseToken settles which of two settings is the homeserver's token.
+func (c *Config) chooseToken() error {
+	switch {
+	case c.AdminToken.Empty():
+	case c.Homeserver.Token.Empty():
+		c.Homeserver.Token = c.AdminToken
+	case !c.AdminToken.Equal(c.Homeserver.Token.Reveal()):
+		return errors.New("SYNAPSE_ADMIN_ACCESS_TOKEN and MEDIAGATE_HOMESERVER_TOKEN_FILE are both set, and differ: leave one of them out")
+	}
+	return nil
 }

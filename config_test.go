@@ -21,6 +21,8 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/google/go-cmp/cmp"
 
+	"mediagate/exchange"
+	"mediagate/homeserver"
 	"mediagate/internal/secret"
 	"mediagate/media"
 	"mediagate/scanner"
@@ -37,9 +39,13 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Server: server.Config{
 			Listen: "127.0.0.1:5100", OpsListen: "127.0.0.1:5101",
-			ShutdownGrace: 20 * time.Second, IndexMaxAge: 65 * time.Second,
+			ShutdownGrace: 20 * time.Second, IndexMaxAge: 65 * time.Second, HookTimeout: 10 * time.Second, ContentScannerTimeout: 25 * time.Second,
 		},
-		Scan: scanner.Config{MaxDistance: 31, MinQuality: 50},
+		Homeserver: homeserver.Config{FirstByteTimeout: 10 * time.Second, DownloadTimeout: time.Minute, MinRate: 16 << 10, RateWindow: 10 * time.Second},
+		Exchange:   exchange.Config{Interval: time.Second, Downloads: 4},
+		Scan: scanner.Config{
+			MaxDistance: 31, MinQuality: 50, Downloads: 16, DownloadsPerOrigin: 4, Queue: 64, QueueWait: 2 * time.Second, CacheBytes: 64 << 20,
+		},
 		Media: media.Config{
 			Queue: 64, QueueWait: 2 * time.Second, Deadline: 5 * time.Second,
 			WorkerMemory: 640 << 20, TotalMemory: 1536 << 20, MaxBytes: 100 << 20, TotalBytes: 512 << 20, MaxDecodeBytes: 50 << 20,
@@ -311,5 +317,39 @@ func TestREADMEHasTheConfiguration(t *testing.T) {
 	}
 	if diff := cmp.Diff(table, written); diff != "" {
 		t.Errorf("go test -run TestREADMEHasTheConfiguration -update . writes it anew (-want +got):\n%s", diff)
+	}
+}
+
+// TestHomeserverSettings: whoever has a homeserver needs all that keeps it safe, and
+// one token.
+func TestHomeserverSettings(t *testing.T) {
+	token, other, two := keyFile(t, "syt_a\n"), keyFile(t, "syt_b"), keyFile(t, "syt_a syt_b")
+	const home, file, old = "MEDIAGATE_HOMESERVER_URL=http://127.0.0.1:8008", "MEDIAGATE_HOMESERVER_TOKEN_FILE=", "SYNAPSE_ADMIN_ACCESS_TOKEN="
+	for name, tt := range map[string]struct {
+		environ []string
+		want    string // part of the error
+		token   string
+	}{
+		"neither":                 {nil, "", ""},
+		"no token":                {[]string{home}, "", ""},
+		"token":                   {[]string{home, file + token}, "", "syt_a"},
+		"token of hma-matrix":     {[]string{home, old + "syt_a"}, "", "syt_a"},
+		"both, the same":          {[]string{home, file + token, old + "syt_a"}, "", "syt_a"},
+		"both, different":         {[]string{home, file + other, old + "syt_a"}, "differ", ""},
+		"token without a server":  {[]string{old + "syt_a"}, "no effect", ""},
+		"two tokens in one file":  {[]string{home, file + two}, "one token", ""},
+		"no address":              {[]string{"MEDIAGATE_HOMESERVER_URL=matrix.org"}, "MEDIAGATE_HOMESERVER_URL must be", ""},
+		"reachable, no secret":    {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + token}, "MEDIAGATE_HOOK_SECRET_FILE", ""},
+		"reachable, with secret":  {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + token, "MEDIAGATE_HOOK_SECRET_FILE=" + other}, "", ""},
+		"hook without end":        {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=0s"}, "MEDIAGATE_HOOK_TIMEOUT", ""},
+		"hook longer than a call": {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=1h"}, "MEDIAGATE_HOOK_TIMEOUT", ""},
+	} {
+		c, err := loadConfig(tt.environ)
+		if tt.want == "" && (err != nil || c.Homeserver.Token.Reveal() != tt.token) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "syt_")) {
+			t.Errorf("%s: %v, want something with %q and no token", name, err, tt.want)
+		}
 	}
 }

@@ -8,14 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"mediagate/bank"
 	"mediagate/media"
-	"mediagate/scanner"
-	"mediagate/server"
 )
 
 const usage = `mediagate keeps known-bad media off Matrix homeservers.
@@ -79,51 +73,4 @@ func run(args []string) error {
 		}
 		return err
 	}
-}
-
-// serve builds every part and runs them until the context ends.
-func serve(ctx context.Context, config Config) (err error) {
-	log := newLogger(os.Stderr, config.LogLevel)
-	flush, err := startTracing(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		err = errors.Join(err, flush(ctx))
-	}()
-	store, err := bank.Open(ctx, config.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	pool := newPool(config)
-	defer pool.Close()
-	if err := pool.SelfTest(ctx); err != nil {
-		return err
-	}
-	live := bank.NewLive()
-	indexer := bank.NewIndexer(store, live, log)
-	scan := scanner.New(config.Scan, pool, live)
-	metrics := newRegistry()
-	metrics.MustRegister(pool, indexer, scan)
-	srv := server.New(config.Server, server.Parts{Pool: pool, Store: store, Live: live, Scanner: scan, Metrics: metrics, Log: log})
-	log.InfoContext(ctx, "starting", "version", version())
-	g, ctx := errgroup.WithContext(ctx)
-	// The index follows the store until the last request is answered.
-	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	g.Go(func() error { return indexer.Run(following) })
-	g.Go(func() error {
-		defer unfollow()
-		return srv.Run(ctx)
-	})
-	err = g.Wait()
-	log.Info("stopped", "err", err)
-	return err
-}
-
-// newPool returns a pool whose workers are this program.
-func newPool(config Config) *media.Pool {
-	return media.NewPool([]string{"/proc/self/exe", media.WorkerCommand}, config.Media)
 }

@@ -34,6 +34,16 @@ type Config struct {
 	// IndexMaxAge is how old the index may become, when the store cannot be
 	// read, before the server says that it is not ready. 0 is for ever.
 	IndexMaxAge time.Duration `env:"INDEX_MAX_AGE" envDefault:"65s"`
+	// HookSecret is the file that holds what a reverse proxy must send as
+	// X-Mediagate-Secret with every question. It is required where other machines
+	// reach MEDIAGATE_LISTEN.
+	HookSecret secret.String `env:"HOOK_SECRET_FILE,file"`
+	// HookTimeout is how long a reverse proxy waits for an answer at most. It must
+	// be less than the proxy's own time-out. The scan goes on after it.
+	HookTimeout time.Duration `env:"HOOK_TIMEOUT" envDefault:"10s"`
+	// ContentScannerTimeout is how long a client of the content scanner waits for
+	// the beginning of an answer at most. Clients give up after 30 seconds.
+	ContentScannerTimeout time.Duration `env:"CONTENT_SCANNER_TIMEOUT" envDefault:"25s"`
 	// HMA is the API that Hasher-Matcher-Actioner has.
 	HMA HMAConfig `envPrefix:"HMA_"`
 }
@@ -69,7 +79,10 @@ func (c Config) Validate() error {
 	if len(problems) == 0 && c.Listen == c.OpsListen && !strings.HasSuffix(c.Listen, ":0") {
 		problems = append(problems, errors.New("MEDIAGATE_LISTEN and MEDIAGATE_OPS_LISTEN must differ"))
 	}
-	for name, d := range map[string]time.Duration{"SHUTDOWN_DELAY": c.ShutdownDelay, "SHUTDOWN_GRACE": c.ShutdownGrace, "INDEX_MAX_AGE": c.IndexMaxAge} {
+	for name, d := range map[string]time.Duration{
+		"SHUTDOWN_DELAY": c.ShutdownDelay, "SHUTDOWN_GRACE": c.ShutdownGrace, "INDEX_MAX_AGE": c.IndexMaxAge,
+		"HOOK_TIMEOUT": c.HookTimeout, "CONTENT_SCANNER_TIMEOUT": c.ContentScannerTimeout,
+	} {
 		if d < 0 {
 			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must not be negative", name))
 		}
@@ -82,6 +95,21 @@ func (c Config) Validate() error {
 	}
 	if len(c.HMA.URLNetworks) > 0 && len(c.HMA.URLHosts) == 0 {
 		problems = append(problems, errors.New("MEDIAGATE_HMA_URL_NETWORKS has no effect without MEDIAGATE_HMA_URL_HOSTS"))
+	}
+	return errors.Join(problems...)
+}
+
+// ValidateGate reports what cannot work or is not safe where a homeserver is
+// configured.
+func (c Config) ValidateGate() error {
+	var problems []error
+	if c.HookSecret.Empty() && checkListen("", c.Listen) == nil && !isLoopback(c.Listen) {
+		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines, who could make mediagate download media: set MEDIAGATE_HOOK_SECRET_FILE, or listen on 127.0.0.1", c.Listen))
+	}
+	for name, d := range map[string]time.Duration{"HOOK_TIMEOUT": c.HookTimeout, "CONTENT_SCANNER_TIMEOUT": c.ContentScannerTimeout} {
+		if d == 0 || d > writeTimeout/2 {
+			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must be more than 0 and at most %s", name, writeTimeout/2))
+		}
 	}
 	return errors.Join(problems...)
 }

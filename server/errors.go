@@ -44,9 +44,16 @@ func (s *Server) routeError(err error, c echo.Context) {
 	if status == http.StatusInternalServerError && !errors.Is(err, errPanic) {
 		logged(c, s.log, err)
 	}
-	if strings.HasPrefix(c.Request().URL.Path, "/v1/") {
+	switch path := c.Request().URL.Path; {
+	case strings.HasPrefix(path, "/v1/"):
 		err = writeV1Error(c, status, "")
-	} else {
+	case strings.HasPrefix(path, matrixPaths) && status != http.StatusInternalServerError:
+		setCORS(c.Response().Header())
+		err = c.JSON(status, matrixError{"M_UNRECOGNIZED", "Unrecognized request"})
+	case strings.HasPrefix(path, matrixPaths):
+		setCORS(c.Response().Header())
+		err = c.JSON(status, mcsError{mcsUnknown, "Internal Server Error"})
+	default:
 		err = writePage(c, status)
 	}
 	if err != nil {

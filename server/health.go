@@ -30,6 +30,8 @@ func (s *Server) readyz(c echo.Context) error {
 		return c.String(http.StatusServiceUnavailable, "index not loaded\n")
 	case isStale(s.live, s.config.IndexMaxAge):
 		return c.String(http.StatusServiceUnavailable, "index stale: the bank store cannot be read\n")
+	case s.scanner.Ready() != nil:
+		return c.String(http.StatusServiceUnavailable, "an exchange has not been fetched once\n")
 	default:
 		return c.String(http.StatusOK, "ready\n")
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"mediagate/bank"
+	"mediagate/exchange"
+	"mediagate/homeserver"
 	"mediagate/media"
 	"mediagate/scanner"
 )
@@ -29,7 +31,9 @@ type hma struct {
 	store   *bank.Store
 	live    *bank.Live
 	scanner *scanner.Scanner
-	fetcher *fetcher
+	fetcher *exchange.Fetcher
+	home    *homeserver.Client // nil if none is configured
+	urls    *fetcher
 	maxAge  time.Duration
 	log     *slog.Logger
 	rules   []string
@@ -51,10 +55,18 @@ func (h *hma) register(e *echo.Echo) {
 	h.route(e, "/c/bank/<bank_name>/content/<int:content_id>", map[string]echo.HandlerFunc{
 		"GET": h.content, "PUT": h.updateContent, "DELETE": h.deleteContent,
 	})
+	h.route(e, "/c/exchanges", map[string]echo.HandlerFunc{"GET": h.exchanges, "POST": h.createExchange})
+	h.route(e, "/c/exchanges/apis", map[string]echo.HandlerFunc{"GET": h.exchangeAPIs})
+	h.route(e, "/c/exchanges/api/<string:api_name>", map[string]echo.HandlerFunc{"GET": h.exchangeAPI, "POST": h.updateExchangeAPI})
+	h.route(e, "/c/exchanges/api/<string:api_name>/schema", map[string]echo.HandlerFunc{"GET": h.exchangeSchema})
+	h.route(e, "/c/exchange/<string:exchange_name>", map[string]echo.HandlerFunc{
+		"GET": h.exchange, "PUT": h.updateExchange, "DELETE": h.deleteExchange,
+	})
+	h.route(e, "/c/exchange/<string:exchange_name>/status", map[string]echo.HandlerFunc{"GET": h.exchangeStatus})
 	slices.Sort(h.rules)
 }
 
-var ruleParameter = regexp.MustCompile(`<(?:int:)?(\w+)>`)
+var ruleParameter = regexp.MustCompile(`<(?:int:|string:)?(\w+)>`)
 
 // route registers a rule in Flask's spelling, which is what /site-map lists. As
 // in Flask, GET brings HEAD, and every rule has OPTIONS.

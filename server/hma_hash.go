@@ -126,7 +126,7 @@ func (h *hma) signalsOfURL(c echo.Context, address string) (map[string]string, e
 // hashedURL fetches an address and hashes what it holds.
 func (h *hma) hashedURL(c echo.Context, address string) (hashed, error) {
 	params := queryParameters(c.Request().URL.RawQuery)
-	f, err := h.fetcher.open(c.Request().Context(), address)
+	f, err := h.urls.open(c.Request().Context(), address)
 	if err != nil {
 		return hashed{}, err
 	}

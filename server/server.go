@@ -1,5 +1,6 @@
-// Package server speaks HTTP: the API of Hasher-Matcher-Actioner, mediagate's
-// own, and health. It turns requests into calls of the other packages and their
+// Package server speaks HTTP: the API of Hasher-Matcher-Actioner, that of
+// matrix-content-scanner, the hook that reverse proxies ask, mediagate's own, and
+// health. It turns requests into calls of the other packages and their
 // errors into each API's form, and decides nothing itself.
 package server
 
@@ -23,6 +24,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mediagate/bank"
+	"mediagate/exchange"
+	"mediagate/homeserver"
 	"mediagate/media"
 	"mediagate/scanner"
 )
@@ -46,19 +49,28 @@ type Server struct {
 	store    *bank.Store
 	live     *bank.Live
 	scanner  *scanner.Scanner
+	fetcher  *exchange.Fetcher
+	home     *homeserver.Client // nil if none is configured
 	metrics  prometheus.Gatherer
 	log      *slog.Logger
 	draining atomic.Bool
 	seconds  *prometheus.HistogramVec
-	routes   map[string]bool // patterns, filled by Handler
+	// hookAnswers is used if a homeserver is configured.
+	hookAnswers *prometheus.CounterVec
+	warned      atomic.Int64    // when last, in Unix nanoseconds
+	routes      map[string]bool // patterns, filled by Handler
 }
 
-// Parts are what a Server works with. All are required.
+// Parts are what a Server works with. All but Home are required.
 type Parts struct {
 	Pool    *media.Pool
 	Store   *bank.Store
 	Live    *bank.Live
 	Scanner *scanner.Scanner
+	Fetcher *exchange.Fetcher
+	// Home is nil if no homeserver is configured. Then there is no hook and no
+	// content scanner.
+	Home    *homeserver.Client
 	Metrics *prometheus.Registry
 	Log     *slog.Logger
 }
@@ -66,7 +78,8 @@ type Parts struct {
 // New returns a Server that has not begun to listen.
 func New(config Config, p Parts) *Server {
 	s := &Server{
-		config: config, pool: p.Pool, store: p.Store, live: p.Live, scanner: p.Scanner, metrics: p.Metrics, log: p.Log,
+		config: config, pool: p.Pool, store: p.Store, live: p.Live, scanner: p.Scanner,
+		fetcher: p.Fetcher, home: p.Home, metrics: p.Metrics, log: p.Log, hookAnswers: newHookAnswers(),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mediagate_http_request_seconds",
 			Help:    "Requests by route, method and status, and how long they took.",
@@ -74,6 +87,9 @@ func New(config Config, p Parts) *Server {
 		}, []string{"route", "method", "status"}),
 	}
 	p.Metrics.MustRegister(s.seconds)
+	if s.home != nil {
+		p.Metrics.MustRegister(s.hookAnswers)
+	}
 	return s
 }
 
@@ -89,9 +105,14 @@ func (s *Server) Handler() http.Handler {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, handler)
 	}
 	s.registerV1(e)
+	if s.home != nil {
+		e.Use(preflight)
+		e.Match([]string{http.MethodGet, http.MethodHead}, hookPath, s.check)
+		s.registerMCS(e)
+	}
 	(&hma{
 		config: s.config.HMA, pool: s.pool, store: s.store, live: s.live, scanner: s.scanner,
-		fetcher: newFetcher(s.config.HMA), maxAge: s.config.IndexMaxAge, log: s.log,
+		fetcher: s.fetcher, home: s.home, urls: newFetcher(s.config.HMA), maxAge: s.config.IndexMaxAge, log: s.log,
 	}).register(e)
 	s.routes = make(map[string]bool)
 	for _, r := range e.Routes() {

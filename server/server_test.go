@@ -21,6 +21,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mediagate/bank"
+	"mediagate/exchange"
+	"mediagate/homeserver"
 	"mediagate/internal/secret"
 	"mediagate/internal/workertest"
 	"mediagate/media"
@@ -29,6 +31,11 @@ import (
 )
 
 func TestMain(m *testing.M) { workertest.Main(m) }
+
+// scannerConfig holds the defaults of the variables.
+var scannerConfig = scanner.Config{
+	MaxDistance: 31, MinQuality: 50, Downloads: 16, DownloadsPerOrigin: 4, Queue: 64, QueueWait: 2 * time.Second, CacheBytes: 64 << 20,
+}
 
 // gate is a whole mediagate behind a test server.
 type gate struct {
@@ -42,6 +49,10 @@ type setup struct {
 	config  func(*server.Config)
 	media   func(*media.Config)
 	noIndex bool // nothing is ever loaded
+	// homeserver and token are those of the configured homeserver, and exchanges
+	// run if there is one. They fetch once, and then when they are told to.
+	homeserver, token string
+	log               io.Writer // nil for nowhere
 }
 
 func newGate(t testing.TB, s setup) *gate {
@@ -55,7 +66,7 @@ func newGate(t testing.TB, s setup) *gate {
 			t.Error(err)
 		}
 	})
-	config := server.Config{IndexMaxAge: time.Minute, HMA: server.HMAConfig{
+	config := server.Config{IndexMaxAge: time.Minute, HookTimeout: 10 * time.Second, ContentScannerTimeout: 25 * time.Second, HMA: server.HMAConfig{
 		URLHosts: []string{"127.0.0.1"}, URLNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}}
 	if s.config != nil {
@@ -63,6 +74,9 @@ func newGate(t testing.TB, s setup) *gate {
 	}
 	g := &gate{t: t}
 	log := slog.New(slog.DiscardHandler)
+	if s.log != nil {
+		log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	live := bank.NewLive()
 	if !s.noIndex {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -74,9 +88,30 @@ func newGate(t testing.TB, s setup) *gate {
 		}
 	}
 	pool := workertest.Pool(t, s.media)
+	servers := homeserver.Config{
+		URL: s.homeserver, Token: secret.New(s.token), FirstByteTimeout: 10 * time.Second, DownloadTimeout: time.Minute,
+		MinRate: 16384, RateWindow: 10 * time.Second, RedirectNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}
+	var home *homeserver.Client
+	if servers.Configured() {
+		if home, err = homeserver.New(servers); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fetcher := exchange.NewFetcher(exchange.Config{Interval: time.Hour, Downloads: 2}, servers, home, store, pool, log)
+	if home != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		var run sync.WaitGroup
+		run.Go(func() {
+			if err := fetcher.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Cleanup(func() { cancel(); run.Wait() })
+	}
 	srv := server.New(config, server.Parts{
-		Pool: pool, Store: store, Live: live, Scanner: scanner.New(scanner.Config{MaxDistance: 31, MinQuality: 50}, pool, live),
-		Metrics: prometheus.NewRegistry(), Log: log,
+		Pool: pool, Store: store, Live: live, Scanner: scanner.New(scannerConfig, pool, live, home, log),
+		Fetcher: fetcher, Home: home, Metrics: prometheus.NewRegistry(), Log: log,
 	})
 	g.handler = srv.Handler()
 	ts := httptest.NewServer(g.handler)

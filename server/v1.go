@@ -24,6 +24,7 @@ var openAPI []byte
 // wrong methods into unknown paths.
 func (s *Server) registerV1(e *echo.Echo) {
 	e.POST("/v1/scan", s.scanBytes, renderErrors(s.encodeV1))
+	e.POST("/v1/exchanges/:name/fetch", s.fetchNow, renderErrors(s.encodeV1))
 	e.GET("/v1/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openAPI) })
 }
 
@@ -39,11 +40,12 @@ var v1Errors = map[int]v1Error{
 	http.StatusUnauthorized:          {"unauthorized", "send the key as Authorization: Bearer"},
 	http.StatusNotFound:              {"not_found", "there is no such path"},
 	http.StatusMethodNotAllowed:      {"method_not_allowed", "the path does not have this method"},
+	http.StatusConflict:              {"conflict", "that cannot be done now"},
 	http.StatusRequestEntityTooLarge: {"too_large", "the content has more bytes than are taken in"},
 	http.StatusUnsupportedMediaType:  {"unsupported_media_type", "send the bytes of the file as the body, neither in a form nor compressed"},
 	http.StatusBadRequest:            {"bad_request", "the body could not be read to its end"},
 	http.StatusServiceUnavailable:    {"unavailable", "nothing is known about this content now; try again"},
-	http.StatusInternalServerError:   {"internal", "nothing is known about this content; the log says more"},
+	http.StatusInternalServerError:   {"internal", "nothing is known, because the request failed; the log says more"},
 }
 
 // writeV1Error answers with an error; an empty message stands for the status's.
@@ -69,7 +71,7 @@ func (s *Server) encodeV1(c echo.Context, err error) error {
 	case errors.Is(err, media.ErrTooLarge):
 		return writeV1Error(c, http.StatusRequestEntityTooLarge, "")
 	case errors.Is(err, bank.ErrNotReady):
-		return writeV1Error(c, http.StatusServiceUnavailable, "the index is not loaded yet; try again")
+		return writeV1Error(c, http.StatusServiceUnavailable, "the index is not complete yet; try again")
 	case errors.Is(err, media.ErrOverloaded):
 		return writeV1Error(c, http.StatusServiceUnavailable, "all decoders are busy; try again")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -80,6 +82,28 @@ func (s *Server) encodeV1(c echo.Context, err error) error {
 		logged(c, s.log, err)
 		return writeV1Error(c, http.StatusInternalServerError, "")
 	}
+}
+
+// fetchStarted is the answer to a wish to fetch.
+type fetchStarted struct {
+	Exchange string `json:"exchange"`
+	Fetching bool   `json:"fetching"`
+}
+
+// fetchNow makes an exchange fetch without waiting for its time. How that ends is
+// told by the exchange's status.
+func (s *Server) fetchNow(c echo.Context) error {
+	x, err := s.store.Exchange(c.Request().Context(), c.Param("name"))
+	switch {
+	case errors.Is(err, bank.ErrExchangeNotFound):
+		return writeV1Error(c, http.StatusNotFound, "there is no such exchange")
+	case err != nil:
+		return err
+	case !x.Enabled:
+		return writeV1Error(c, http.StatusConflict, "the exchange is off")
+	}
+	s.fetcher.FetchNow(x.Name)
+	return c.JSON(http.StatusAccepted, fetchStarted{Exchange: x.Name, Fetching: true})
 }
 
 // errBody is a body that broke off.

@@ -102,6 +102,12 @@ func TestV1Errors(t *testing.T) {
 		"no key":       {"POST", "/v1/scan", nil, 401, "unauthorized"},
 		"unknown path": {"GET", "/v1/nope", key, 404, "not_found"},
 		"wrong method": {"GET", "/v1/scan", key, 405, "method_not_allowed"},
+
+		"fetch, no key":           {"POST", "/v1/exchanges/A/fetch", nil, 401, "unauthorized"},
+		"fetch, no such exchange": {"POST", "/v1/exchanges/A/fetch", key, 404, "not_found"},
+		"fetch, no exchange":      {"POST", "/v1/exchanges/fetch", key, 404, "not_found"},
+		"fetch, odd exchange":     {"POST", "/v1/exchanges/%2e%2e%2f%00é/fetch", key, 404, "not_found"},
+		"fetch, wrong method":     {"GET", "/v1/exchanges/A/fetch", key, 405, "method_not_allowed"},
 	} {
 		a := g.send(tt.method, tt.path, "", tt.headers...)
 		if a.status != tt.status || !strings.Contains(a.body, `"error":"`+tt.code+`"`) || a.header.Get("Content-Type") != "application/json" {
