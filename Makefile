@@ -3,16 +3,30 @@ GO ?= go
 RACE ?=
 FUZZ ?= 20000x
 # Tests that need a tool which is missing are skipped, or fail if it is named
-# here, with commas: MEDIAGATE_TEST_REQUIRE=curl
+# here, with commas: MEDIAGATE_TEST_REQUIRE=curl,synapse,nginx
 export MEDIAGATE_TEST_REQUIRE ?=
 
-.PHONY: build test bench fuzz lint tidy generate clean
+# internal/synapsetest looks for this release in this place.
+SYNAPSE_VERSION := 1.160.0
+SYNAPSE := .cache/synapse-$(SYNAPSE_VERSION)
+
+.PHONY: build test peers bench fuzz lint tidy generate clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o mediagate .
 
 test: ## the whole suite; RACE=1 with the race detector
 	$(GO) test $(if $(RACE),-race) ./...
+
+peers: $(SYNAPSE)/complete ## the real Synapse for the tests, in .cache
+
+# What an installation that was broken off has left is not trusted.
+$(SYNAPSE)/complete:
+	rm -rf $(SYNAPSE)
+	python3 -m venv $(SYNAPSE)
+	$(SYNAPSE)/bin/python -m pip install --quiet matrix-synapse==$(SYNAPSE_VERSION)
+	$(SYNAPSE)/bin/python -c 'import synapse.app.homeserver'
+	touch $@
 
 bench: ## measured figures; quote medians and the CPU
 	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) ./...

@@ -16,13 +16,17 @@ const module = "mediagate"
 // may import outside its tests. A package that is not here has no place yet.
 // internal/secret may be imported by all.
 var arrows = map[string][]string{
-	"":                           {"server", "scanner", "bank", "media", "pdq"},
+	"":                           {"server", "scanner", "exchange", "homeserver", "bank", "media", "pdq"},
 	"pdq":                        {},
 	"media":                      {"pdq"},
 	"bank":                       {"pdq", "media"},
-	"scanner":                    {"bank", "media", "pdq"},
-	"server":                     {"scanner", "bank", "media", "pdq"},
+	"homeserver":                 {"media", "internal/guard"},
+	"exchange":                   {"bank", "homeserver", "media"},
+	"scanner":                    {"bank", "homeserver", "media", "pdq"},
+	"server":                     {"scanner", "exchange", "bank", "homeserver", "media", "pdq", "internal/guard"},
 	"internal/secret":            {},
+	"internal/guard":             {},
+	"internal/synapsetest":       {},
 	"internal/bombtest":          {},
 	"internal/workertest":        {"media"},
 	"internal/workertest/worker": {"media"},
@@ -35,6 +39,9 @@ var owners = []struct{ paths, by []string }{
 	{[]string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/contrib/exporters"}, []string{""}},
 	{[]string{"github.com/labstack/echo"}, []string{"server"}},
 	{[]string{"modernc.org/sqlite"}, []string{"bank"}},
+	{[]string{"maunium.net/go/mautrix", "github.com/sony/gobreaker"}, []string{"homeserver"}},
+	{[]string{"github.com/maypok86/otter"}, []string{"scanner"}},
+	{[]string{"code.dny.dev/ssrf"}, []string{"internal/guard"}},
 	{[]string{"image/jpeg", "image/png", "image/gif", "golang.org/x/image"}, []string{"media"}},
 }
 

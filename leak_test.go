@@ -49,16 +49,13 @@ func TestNothingSecretIsLoggedTracedOrCounted(t *testing.T) {
 	}
 	env := databaseIn(dir)
 	maps.Copy(env, map[string]string{
-		"MEDIAGATE_API_KEY_FILE":      keyFile,
-		"MEDIAGATE_LOG_LEVEL":         "DEBUG",
-		"MEDIAGATE_HMA_URL_HOSTS":     "127.0.0.1",
-		"MEDIAGATE_HMA_URL_NETWORKS":  "127.0.0.0/8",
-		"OTEL_TRACES_EXPORTER":        "otlp",
-		"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-		"OTEL_EXPORTER_OTLP_ENDPOINT": exporter.URL,
-		"OTEL_EXPORTER_OTLP_HEADERS":  "authorization=" + canaryExporter,
-		"OTEL_BSP_SCHEDULE_DELAY":     "50",
+		"MEDIAGATE_API_KEY_FILE":     keyFile,
+		"MEDIAGATE_LOG_LEVEL":        "DEBUG",
+		"MEDIAGATE_HMA_URL_HOSTS":    "127.0.0.1",
+		"MEDIAGATE_HMA_URL_NETWORKS": "127.0.0.0/8",
+		"OTEL_EXPORTER_OTLP_HEADERS": "authorization=" + canaryExporter,
 	})
+	maps.Copy(env, exportTo(exporter.URL))
 	s := start(t, env)
 	told := s.useWithCanaries(t, origin.URL)
 	s.sendNonsense(t)
@@ -286,6 +283,16 @@ func (s *instance) useBroken(t *testing.T) []string {
 	}
 	s.await(t, "it notices that the store is broken", func() bool { return len(s.printed.lines("index cannot be refreshed")) > 0 })
 	return told
+}
+
+// exportTo is the environment that sends spans to a collector, and soon.
+func exportTo(url string) map[string]string {
+	return map[string]string{
+		"OTEL_TRACES_EXPORTER":        "otlp",
+		"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+		"OTEL_EXPORTER_OTLP_ENDPOINT": url,
+		"OTEL_BSP_SCHEDULE_DELAY":     "50",
+	}
 }
 
 // collector is where spans are exported to. It keeps them as they come.
