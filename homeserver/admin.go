@@ -208,10 +208,11 @@ func (c *Client) askName(ctx context.Context) (string, error) {
 	return name, nil
 }
 
-// IsLocal tells whether an item is known to be our homeserver's own.
-func (c *Client) IsLocal(ctx context.Context, item media.URI) bool {
-	name, err := c.Name(ctx)
-	return err == nil && name == item.Server
+// IsLocal tells whether an item is known to be our homeserver's own. It asks
+// nobody: before the first Name nothing is known.
+func (c *Client) IsLocal(item media.URI) bool {
+	known := c.name.Load()
+	return known != nil && known.err == nil && known.name == item.Server
 }
 
 // call asks with the service token.

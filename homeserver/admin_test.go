@@ -209,17 +209,20 @@ func TestName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			home := answering(t, tt.text)
 			client := newClient(t, home.url, nil)
+			if client.IsLocal(media.URI{Server: tt.want, ID: "x"}) || len(home.requests()) > 0 {
+				t.Error("it is known, or asked for, before Name")
+			}
 			for range 3 {
 				got, err := client.Name(t.Context())
 				checkError(t, err, tt.err)
 				if got != tt.want {
 					t.Errorf("%q, want %q", got, tt.want)
 				}
-				if tt.want != "" && client.IsLocal(t.Context(), media.URI{Server: tt.want, ID: "x"}) != true {
+				if tt.want != "" && client.IsLocal(media.URI{Server: tt.want, ID: "x"}) != true {
 					t.Error("its own item is not local")
 				}
 				for _, other := range []string{"", "b.test", strings.ToUpper(tt.want), tt.want + ".", "x" + tt.want} {
-					if other != tt.want && client.IsLocal(t.Context(), media.URI{Server: other, ID: "x"}) {
+					if other != tt.want && client.IsLocal(media.URI{Server: other, ID: "x"}) {
 						t.Errorf("an item of %q is local to %q", other, tt.want)
 					}
 				}
@@ -237,7 +240,7 @@ func TestNameNeedsAToken(t *testing.T) {
 	client := newClient(t, home.url, func(c *homeserver.Config) { c.Token = secret.String{} })
 	_, err := client.Name(t.Context())
 	checkError(t, err, "unauthorized")
-	if client.HasToken() || client.IsLocal(t.Context(), item) || len(home.requests()) > 0 {
+	if client.HasToken() || client.IsLocal(item) || len(home.requests()) > 0 {
 		t.Error("the homeserver was asked without a token")
 	}
 }

@@ -64,10 +64,10 @@ func (c Config) Validate() error {
 			problems = append(problems, fmt.Errorf("MEDIAGATE_HOMESERVER_URL %w", err))
 		}
 	} else if !c.Token.Empty() {
-		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE has no effect without MEDIAGATE_HOMESERVER_URL"))
+		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN has no effect without MEDIAGATE_HOMESERVER_URL"))
 	}
 	if strings.ContainsFunc(c.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE must hold one token, and nothing else"))
+		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN must hold one token, and nothing else"))
 	}
 	for name, d := range map[string]time.Duration{
 		"FIRST_BYTE_TIMEOUT": c.FirstByteTimeout, "DOWNLOAD_TIMEOUT": c.DownloadTimeout, "RATE_WINDOW": c.RateWindow,

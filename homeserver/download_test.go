@@ -229,6 +229,7 @@ func TestUnmodifiedMediaIsNotSent(t *testing.T) {
 		switch {
 		case r.Header.Get("Authorization") != "Bearer "+userToken:
 			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"errcode":"M_UNKNOWN_TOKEN"}`)
 		case r.Header.Get("If-None-Match") == `"new"`:
 			w.WriteHeader(http.StatusNotModified)
 		default:

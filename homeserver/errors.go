@@ -55,15 +55,17 @@ func (e *StatusError) Error() string {
 }
 
 // Is sorts statuses into the errors above. A homeserver that does not know a
-// route at all says so with 400 or 404.
+// route at all says so with 400 or 404. A refusal without a code is not the
+// homeserver's but that of a proxy before it, which knows nothing about the
+// credential: it must not look as if the homeserver would refuse the caller too.
 func (e *StatusError) Is(target error) bool {
 	switch target {
 	case ErrNotFound:
 		return e.Status == http.StatusNotFound || e.Status == http.StatusBadRequest && e.Code == "M_UNRECOGNIZED"
 	case ErrUnauthorized:
-		return e.Status == http.StatusUnauthorized
+		return e.Status == http.StatusUnauthorized && e.Code != ""
 	case ErrForbidden:
-		return e.Status == http.StatusForbidden
+		return e.Status == http.StatusForbidden && e.Code != ""
 	case ErrUpstream:
 		return true
 	default:

@@ -132,8 +132,7 @@ var sentinels = []struct {
 	{"canceled", context.Canceled},
 }
 
-// kinds names all that an error is, which is nothing else than wanted in all
-// tests.
+// kinds names all that an error is.
 func kinds(err error) string {
 	if err == nil {
 		return "success"
