@@ -210,7 +210,11 @@ func (b *bench) read(name string, from *synapse) {
 			b.t.Logf("%+v, want checkpoint %s; log: %s", x, want, b.log)
 		}
 	}()
+	tries := 0
 	await(b.t, "the stream is read to its end", func() bool {
+		if tries++; tries%20 == 0 {
+			b.fetcher.FetchNow(name) // after failures it waits long by itself
+		}
 		var err error
 		x, err = b.store.Exchange(b.t.Context(), name)
 		return err == nil && (x.Checkpoint == want || want == "" && x.Completed)
