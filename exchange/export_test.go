@@ -10,7 +10,7 @@ import (
 func (f *Fetcher) Hasten() {
 	f.pauses = pauses{
 		scan: 50 * time.Millisecond, due: 20 * time.Millisecond, general: 50 * time.Millisecond,
-		firstRetry: 50 * time.Millisecond, lastRetry: 400 * time.Millisecond,
+		firstRetry: 30 * time.Millisecond, lastRetry: 100 * time.Millisecond,
 	}
 }
 

@@ -73,6 +73,29 @@ func TestHomeserverExchangeIsMadeOnce(t *testing.T) {
 	}
 }
 
+// TestPrepareIsEnoughToAwaitTheHomeserver: from then on nothing is judged before
+// the exchange has been through once.
+func TestPrepareIsEnoughToAwaitTheHomeserver(t *testing.T) {
+	b := newBench(t)
+	for range 2 {
+		if err := b.newFetcher().Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.sync()
+		if got := b.index().Awaiting(); !slices.Equal(got, []string{home}) {
+			t.Errorf("awaiting %v", got)
+		}
+	}
+	if got := b.count("requests"); got != 0 {
+		t.Errorf("%d requests", got)
+	}
+	b.start()
+	b.settle()
+	if got := b.index().Awaiting(); len(got) != 0 {
+		t.Errorf("awaiting %v", got)
+	}
+}
+
 func TestHomeserverExchangeNeedsAHomeserverWithAToken(t *testing.T) {
 	for name, change := range map[string]func(*bench){
 		"no homeserver": func(b *bench) { b.servers.URL, b.servers.Token = "", secret.String{} },

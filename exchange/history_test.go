@@ -47,7 +47,7 @@ type past struct {
 // rest: what is quarantined is banked, what is not is not, and what the homeserver
 // does not know stays what it was.
 func TestBankFollowsAnyHistory(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
@@ -66,7 +66,7 @@ func TestBankFollowsAnyHistory(t *testing.T) {
 				}
 			}()
 			h.start()
-			for range 250 {
+			for range 200 {
 				h.step()
 				if h.rng.IntN(4) == 0 {
 					time.Sleep(time.Duration(h.rng.IntN(20)) * time.Millisecond)

@@ -155,24 +155,28 @@ func (b *bench) epoch() int64 {
 	return epoch
 }
 
-// TestBytesThatAreGoneLeaveTheirDigest: what cannot be had because it is not there
-// is not waited for.
+// TestBytesThatAreGoneLeaveTheirDigest: what is not there is asked for some times
+// more, and then not waited for.
 func TestBytesThatAreGoneLeaveTheirDigest(t *testing.T) {
 	b := newBench(t)
-	for n, id := range []string{"file gone", "file gone, no digest", "row gone", "fine"} {
+	for n, id := range []string{"file gone", "file gone, no digest", "row gone", "fine", "away"} {
 		b.add(local(id), text(n))
 		b.quarantine(local(id))
 	}
+	b.edit(local("away"), func(i *item) { i.download = gone })
 	b.edit(local("file gone"), func(i *item) { i.download = gone })
 	b.edit(local("file gone, no digest"), func(i *item) { i.download, i.digest = gone, false })
 	b.remove(local("row gone"))
 	b.start()
+	await(t, "what is away is asked for again", func() bool { return b.count("download "+local("away").String()) >= 3 })
+	b.edit(local("away"), func(i *item) { i.download = healthy })
 	b.settle()
+	b.check("bytes that came back", text(4), "sha256 md5")
 	b.check("bytes that are gone", text(0), "sha256")
 	b.check("bytes that are gone, without a digest", text(1), "")
 	b.check("what is gone as a whole", text(2), "")
 	b.check("what is there", text(3), "sha256 md5")
-	if sources, pending := b.counts(home); sources != 2 || pending != 0 {
+	if sources, pending := b.counts(home); sources != 3 || pending != 0 {
 		t.Errorf("%d sources, %d pending", sources, pending)
 	}
 	if x := b.exchange(home); !x.Completed {
