@@ -47,8 +47,9 @@ lint: ## formatting, vet and the linters of .golangci.yml
 tidy: ## go.mod and go.sum as they must be
 	$(GO) mod tidy
 
-generate: ## the configuration table of the README
+generate: ## the configuration table of the README, the assembly of package pdq
 	$(GO) test -run TestREADMEHasTheConfiguration . -update
+	$(GO) -C tools run ./kernels -out ../pdq/kernels_amd64.s -stubs ../pdq/kernels_amd64.go -pkg pdq
 
 clean:
 	rm -f mediagate

@@ -1,25 +1,47 @@
 package pdq
 
-import "image"
+import (
+	"image"
+	"slices"
+)
 
 // Passes returns the plane after each of the four box passes.
 func Passes(luma []float32, width, height int) [4][]float32 {
 	var out [4][]float32
-	in := luma
+	var x, y axis
+	x.init(width)
+	y.init(height)
+	stride := padded(width)
+	in := make([]float32, padded(height)*stride)
+	for i := range height {
+		copy(in[i*stride:], luma[i*width:][:width])
+	}
+	pack := func(rows []float32) []float32 {
+		var out []float32
+		for i := range height {
+			out = append(out, rows[i*stride:][:width]...)
+		}
+		return out
+	}
 	for i := range 2 {
-		rows := make([]float32, len(in))
-		for y := range height {
-			boxLine(rows[y*width:(y+1)*width], in[y*width:(y+1)*width])
+		rows, means := make([]float32, len(in)), make([]float32, len(in))
+		var scratch []float32
+		for b := 0; b < height; b += band {
+			x.blur(rows[b*stride:], stride, in[b*stride:], stride, &scratch)
 		}
-		columns := make([]float32, 0, len(in))
-		box := newColumnBox(width, height)
-		for y := range height {
-			columns = append(columns, box.push(rows[y*width:(y+1)*width])...)
+		var c columns
+		c.init(&y, stride)
+		for c.output() < height {
+			if c.taken < height {
+				copy(c.from(c.taken), rows[c.taken*stride:][:stride])
+			}
+			if out := c.output(); out < 0 {
+				c.skip()
+			} else {
+				c.mean(means[out*stride:])
+			}
 		}
-		for row := box.drain(); row != nil; row = box.drain() {
-			columns = append(columns, row...)
-		}
-		out[2*i], out[2*i+1], in = rows, columns, columns
+		out[2*i], out[2*i+1], in = pack(rows), pack(means), means
 	}
 	return out
 }
@@ -27,22 +49,42 @@ func Passes(luma []float32, width, height int) [4][]float32 {
 // Window, SampleAt and DCTMatrix are the constants of the stages.
 func Window(n int) int                       { return window(n) }
 func SampleAt(i, n int) int                  { return sampleAt(i, n) }
-func DCTMatrix() [frequencies][side]float32  { return *dctMatrix() }
-func Square(luma []float32, w, h int) square { return *sample(w, h, planeRows(luma, w), false) }
+func DCTMatrix() [frequencies * side]float32 { return dct().d }
 
-// Spectrum returns the 256 frequencies and their median.
-func Spectrum(s square) (spectrum, float32) {
-	b := s.transform()
-	return *b, b.median()
+// VectorWindow is the longest box that kernels compute.
+const VectorWindow = 512
+
+// SlideMean is one step of the pass along columns.
+func SlideMean(dst, sum, next, oldest []float32, count float32) {
+	slideMean(dst, sum, next, oldest, count, 1/count)
+}
+
+// Square returns the 64×64 samples of a plane.
+func Square(luma []float32, width, height int) []float32 {
+	s := borrow()
+	defer s.release()
+	s.plane = plane{luma: luma, width: width}
+	s.sample(width, height, &s.plane, false)
+	return slices.Clone(s.square[:side*side])
+}
+
+// Spectrum returns the 256 frequencies of the samples and their median.
+func Spectrum(samples []float32) (spectrum, float32) {
+	var s square
+	copy(s[:], samples)
+	var b spectrum
+	s.transform(&b)
+	return b, b.median()
 }
 
 // Luma returns img's brightness plane.
 func Luma(img image.Image) []float32 {
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
 	out := make([]float32, w*h)
-	next := lumaRows(img, false)
+	var p picture
+	p.init(img, View{})
 	for y := range h {
-		next(y, out[y*w:(y+1)*w])
+		p.row(y, out[y*w:(y+1)*w])
 	}
 	return out
 }

@@ -44,27 +44,15 @@ func FromView(img image.Image, v View) (Hash, int) {
 	if width < minSide || height < minSide {
 		return Hash{}, 0
 	}
-	luma := lumaRows(img, v.Raw)
-	if v.Backdrop != IgnoreAlpha {
-		luma = flatten(img, luma, v.Backdrop)
-	}
-	upsideDown := v.Orientation == 3 || v.Orientation == 4 || v.Orientation == 6 || v.Orientation == 7
-	mirrored := v.Orientation == 2 || v.Orientation == 3 || v.Orientation == 7 || v.Orientation == 8
+	s := borrow()
+	defer s.release()
+	s.picture.init(img, v)
 	transposed := 5 <= v.Orientation && v.Orientation <= 8
-	next := func(y int, row []float32) {
-		if upsideDown {
-			y = height - 1 - y
-		}
-		luma(y, row)
-		if mirrored {
-			slices.Reverse(row)
-		}
-	}
-	s := sample(width, height, next, transposed)
+	s.sample(width, height, &s.picture, transposed)
 	if transposed {
-		s.transpose()
+		s.square.transpose()
 	}
-	return s.transform().hash(), s.quality()
+	return s.hash()
 }
 
 // weights holds the products of the luma formula, so that it is three additions
@@ -85,39 +73,76 @@ var lumaWeights = sync.OnceValue(func() *weights {
 
 func (t *weights) luma(r, g, b uint8) float32 { return float32(t.r[r] + t.g[g] + t.b[b]) }
 
-// lumaRows returns the brightness of img's lines without converting the picture
-// as a whole.
-func lumaRows(img image.Image, raw bool) rows {
-	t := lumaWeights()
-	b := img.Bounds()
-	switch m := img.(type) {
-	case *image.Gray:
-		return t.greyRows(m.Pix, m.Stride, 1)
-	case *image.Gray16:
-		return t.greyRows(m.Pix, m.Stride, 2)
-	case *image.RGBA:
-		return t.colourRows(m.Pix, m.Stride, 4, 1)
-	case *image.NRGBA:
-		return t.colourRows(m.Pix, m.Stride, 4, 1)
-	case *image.RGBA64:
-		return t.colourRows(m.Pix, m.Stride, 8, 2)
-	case *image.NRGBA64:
-		return t.colourRows(m.Pix, m.Stride, 8, 2)
-	case *image.YCbCr:
-		return t.ycbcrRows(m)
-	case *image.NYCbCrA:
-		return t.ycbcrRows(&m.YCbCr)
-	case *image.Paletted:
-		return t.palettedRows(m, raw)
-	case *image.CMYK:
-		if raw {
-			return t.colourRows(m.Pix, m.Stride, 4, 1)
+// picture is an image seen as a View, without the exchange of the axes.
+type picture struct {
+	image                image.Image
+	bounds               image.Rectangle
+	view                 View
+	weights              *weights
+	upsideDown, mirrored bool
+	palette              [256]float32
+}
+
+func (p *picture) init(img image.Image, v View) {
+	p.image, p.bounds, p.view, p.weights = img, img.Bounds(), v, lumaWeights()
+	p.upsideDown = v.Orientation == 3 || v.Orientation == 4 || v.Orientation == 6 || v.Orientation == 7
+	p.mirrored = v.Orientation == 2 || v.Orientation == 3 || v.Orientation == 7 || v.Orientation == 8
+	if m, ok := img.(*image.Paletted); ok {
+		for i, c := range m.Palette {
+			p.palette[i] = p.weights.color(c)
 		}
-		return t.cmykRows(m)
 	}
-	return func(y int, row []float32) {
+}
+
+func (p *picture) row(y int, row []float32) {
+	if p.upsideDown {
+		y = p.bounds.Dy() - 1 - y
+	}
+	p.luma(y, row)
+	if p.view.Backdrop != IgnoreAlpha {
+		p.flatten(y, row)
+	}
+	if p.mirrored {
+		slices.Reverse(row)
+	}
+}
+
+// luma writes the brightness of line y, counted from the top, without converting
+// the picture as a whole.
+func (p *picture) luma(y int, row []float32) {
+	t := p.weights
+	switch m := p.image.(type) {
+	case *image.Gray:
+		lookUp(row, &t.grey, m.Pix[y*m.Stride:], 1)
+	case *image.Gray16:
+		lookUp(row, &t.grey, m.Pix[y*m.Stride:], 2)
+	case *image.RGBA:
+		t.colours(row, m.Pix[y*m.Stride:], 4, 1)
+	case *image.NRGBA:
+		t.colours(row, m.Pix[y*m.Stride:], 4, 1)
+	case *image.RGBA64:
+		t.colours(row, m.Pix[y*m.Stride:], 8, 2)
+	case *image.NRGBA64:
+		t.colours(row, m.Pix[y*m.Stride:], 8, 2)
+	case *image.YCbCr:
+		t.ycbcr(row, m, y)
+	case *image.NYCbCrA:
+		t.ycbcr(row, &m.YCbCr, y)
+	case *image.Paletted:
+		if p.view.Raw {
+			lookUp(row, &t.grey, m.Pix[y*m.Stride:], 1)
+		} else {
+			lookUp(row, &p.palette, m.Pix[y*m.Stride:], 1)
+		}
+	case *image.CMYK:
+		if p.view.Raw {
+			t.colours(row, m.Pix[y*m.Stride:], 4, 1)
+		} else {
+			t.cmyk(row, m.Pix[y*m.Stride:])
+		}
+	default:
 		for x := range row {
-			row[x] = t.color(img.At(b.Min.X+x, b.Min.Y+y))
+			row[x] = t.color(m.At(p.bounds.Min.X+x, p.bounds.Min.Y+y))
 		}
 	}
 }
@@ -128,30 +153,23 @@ func (t *weights) color(c color.Color) float32 {
 	return t.luma(n.R, n.G, n.B)
 }
 
-// greyRows reads one sample every step bytes, the high byte first. As for the
-// others, pix starts at the picture's top left corner.
-func (t *weights) greyRows(pix []byte, stride, step int) rows {
-	return func(y int, row []float32) {
-		line := pix[y*stride:]
-		for x := range row {
-			row[x] = t.grey[line[x*step]]
-		}
+// lookUp reads one sample every step bytes, the high byte first.
+func lookUp(row []float32, table *[256]float32, line []byte, step int) {
+	for x := range row {
+		row[x] = table[line[x*step]]
 	}
 }
 
-// colourRows reads three samples, each of size bytes with the high byte first,
-// every step bytes.
-func (t *weights) colourRows(pix []byte, stride, step, size int) rows {
-	return func(y int, row []float32) {
-		line := pix[y*stride:]
-		for x := range row {
-			p := line[x*step : x*step+step]
-			row[x] = t.luma(p[0], p[size], p[2*size])
-		}
+// colours reads three samples, each of size bytes with the high byte first, every
+// step bytes.
+func (t *weights) colours(row []float32, line []byte, step, size int) {
+	for x := range row {
+		p := line[x*step : x*step+step]
+		row[x] = t.luma(p[0], p[size], p[2*size])
 	}
 }
 
-func (t *weights) ycbcrRows(m *image.YCbCr) rows {
+func (t *weights) ycbcr(row []float32, m *image.YCbCr, y int) {
 	left := m.Rect.Min.X
 	across := 1 // pixels that share a chroma sample
 	switch m.SubsampleRatio {
@@ -161,72 +179,49 @@ func (t *weights) ycbcrRows(m *image.YCbCr) rows {
 		across = 4
 	default: // each has its own
 	}
-	return func(y int, row []float32) {
-		luma := m.Y[m.YOffset(left, m.Rect.Min.Y+y):]
-		first := m.COffset(left, m.Rect.Min.Y+y)
-		cb, cr := m.Cb[first:], m.Cr[first:]
-		for x := range row {
-			i := (left+x)/across - left/across
-			row[x] = t.luma(color.YCbCrToRGB(luma[x], cb[i], cr[i]))
-		}
+	luma := m.Y[m.YOffset(left, m.Rect.Min.Y+y):]
+	first := m.COffset(left, m.Rect.Min.Y+y)
+	cb, cr := m.Cb[first:], m.Cr[first:]
+	for x := range row {
+		i := (left+x)/across - left/across
+		row[x] = t.luma(color.YCbCrToRGB(luma[x], cb[i], cr[i]))
 	}
 }
 
-func (t *weights) cmykRows(m *image.CMYK) rows {
-	return func(y int, row []float32) {
-		line := m.Pix[y*m.Stride:]
-		for x := range row {
-			row[x] = t.luma(color.CMYKToRGB(line[4*x], line[4*x+1], line[4*x+2], line[4*x+3]))
-		}
+func (t *weights) cmyk(row []float32, line []byte) {
+	for x := range row {
+		row[x] = t.luma(color.CMYKToRGB(line[4*x], line[4*x+1], line[4*x+2], line[4*x+3]))
 	}
 }
 
-func (t *weights) palettedRows(m *image.Paletted, raw bool) rows {
-	if raw {
-		return t.greyRows(m.Pix, m.Stride, 1)
-	}
-	var palette [256]float32
-	for i, c := range m.Palette {
-		palette[i] = t.color(c)
-	}
-	return func(y int, row []float32) {
-		line := m.Pix[y*m.Stride:]
-		for x := range row {
-			row[x] = palette[line[x]]
-		}
-	}
-}
-
-// flatten lays the picture over a backdrop. Brightness is linear in colour, so
-// mixing it is mixing colours.
-func flatten(img image.Image, luma rows, backdrop Backdrop) rows {
+// flatten lays line y over the backdrop. Brightness is linear in colour, so mixing
+// it is mixing colours.
+func (p *picture) flatten(y int, row []float32) {
 	var behind float32
-	if backdrop == OnWhite {
+	if p.view.Backdrop == OnWhite {
 		behind = 255
 	}
-	b := img.Bounds()
-	alpha := func(x, y int) uint8 {
-		_, _, _, a := img.At(b.Min.X+x, b.Min.Y+y).RGBA()
-		return uint8(a >> 8)
-	}
-	switch m := img.(type) {
-	case *image.NRGBA:
-		alpha = func(x, y int) uint8 { return m.Pix[y*m.Stride+4*x+3] }
-	case *image.NRGBA64:
-		alpha = func(x, y int) uint8 { return m.Pix[y*m.Stride+8*x+6] }
-	case *image.NYCbCrA:
-		alpha = func(x, y int) uint8 { return m.A[m.AOffset(b.Min.X+x, b.Min.Y+y)] }
-	}
-	premultiplied := isPremultiplied(img)
-	return func(y int, row []float32) {
-		luma(y, row)
-		for x, v := range row {
-			a := float32(alpha(x, y))
-			if !premultiplied {
-				v = float32(v*a) / 255
-			}
-			row[x] = v + float32(behind*(255-a))/255
+	premultiplied := isPremultiplied(p.image)
+	for x, v := range row {
+		a := float32(p.alpha(x, y))
+		if !premultiplied {
+			v = float32(v*a) / 255
 		}
+		row[x] = v + float32(behind*(255-a))/255
+	}
+}
+
+func (p *picture) alpha(x, y int) uint8 {
+	switch m := p.image.(type) {
+	case *image.NRGBA:
+		return m.Pix[y*m.Stride+4*x+3]
+	case *image.NRGBA64:
+		return m.Pix[y*m.Stride+8*x+6]
+	case *image.NYCbCrA:
+		return m.A[m.AOffset(p.bounds.Min.X+x, p.bounds.Min.Y+y)]
+	default:
+		_, _, _, a := m.At(p.bounds.Min.X+x, p.bounds.Min.Y+y).RGBA()
+		return uint8(a >> 8)
 	}
 }
 

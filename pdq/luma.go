@@ -9,14 +9,18 @@ const minSide = 5
 // FromLuma hashes a brightness plane of height rows of width samples from 0 to
 // 255, stored row by row, and returns the hash with its quality, 0–100. Hashes
 // of quality 49 and below say too little to be matched. It panics if the plane
-// does not have width·height samples.
+// does not have width·height samples. Samples between 0 and 2^-64, which no
+// picture has, may give other bits on other processors.
 func FromLuma(luma []float32, width, height int) (Hash, int) {
 	checkPlane(luma, width, height)
 	if width < minSide || height < minSide {
 		return Hash{}, 0
 	}
-	s := sample(width, height, planeRows(luma, width), false)
-	return s.transform().hash(), s.quality()
+	s := borrow()
+	defer s.release()
+	s.plane = plane{luma: luma, width: width}
+	s.sample(width, height, &s.plane, false)
+	return s.hash()
 }
 
 // Dihedral hashes the plane as it is and as it would be turned and mirrored, in
@@ -30,9 +34,13 @@ func Dihedral(luma []float32, width, height int) ([8]Hash, int) {
 	if width < minSide || height < minSide {
 		return [8]Hash{}, 0
 	}
+	s := borrow()
+	defer s.release()
+	s.plane = plane{luma: luma, width: width}
 	// Without sample's short cut for 64×64: the reference has none here.
-	s := shrink(width, height, planeRows(luma, width), false)
-	b := s.transform()
+	s.shrink(width, height, &s.plane, false)
+	s.square.transform(&s.spectrum)
+	b := &s.spectrum
 	iEven := func(i, _ int) bool { return i%2 == 0 }
 	jEven := func(_, j int) bool { return j%2 == 0 }
 	odd := func(i, j int) bool { return (i+j)%2 == 1 }
@@ -46,11 +54,7 @@ func Dihedral(luma []float32, width, height int) ([8]Hash, int) {
 		b.dihedral(false, jEven).hash(),
 		b.dihedral(true, none).hash(),
 		b.dihedral(true, odd).hash(),
-	}, s.quality()
-}
-
-func planeRows(luma []float32, width int) rows {
-	return func(y int, row []float32) { copy(row, luma[y*width:(y+1)*width]) }
+	}, s.square.quality()
 }
 
 func checkPlane(luma []float32, width, height int) {

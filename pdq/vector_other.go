@@ -4,3 +4,23 @@ package pdq
 
 // active is what the kernels of this process use.
 const active = portable
+
+func (a *axis) blur(dst []float32, dstStride int, src []float32, srcStride int, _ *[]float32) {
+	a.blurPortable(dst, dstStride, src, srcStride)
+}
+
+func (a *axis) sample(dst []float32, dstStride int, src []float32, srcStride int, _ *[]float32) {
+	a.samplePortable(dst, dstStride, src, srcStride)
+}
+
+func slide(sum, next, oldest []float32) { slidePortable(sum, next, oldest) }
+
+func slideMean(dst, sum, next, oldest []float32, count, _ float32) {
+	slideMeanPortable(dst, sum, next, oldest, count)
+}
+
+func divide(dst, src []float32, count float32) { dividePortable(dst, src, count) }
+
+func multiply(dst, a, b []float32, columns int) { multiplyPortable(dst, a, b, columns) }
+
+func stepSum(s *square) int { return stepSumPortable(s) }

@@ -57,14 +57,16 @@ func TestLumaVectors(t *testing.T) {
 			if got := sumOf(luma); got != v.Sum {
 				t.Fatalf("the buffer is not the vector's: checksum %s, want %s", got, v.Sum)
 			}
-			h, q := pdq.FromLuma(luma, int(v.Cols), int(v.Rows))
-			if h.String() != v.Hash || q != v.Quality {
-				t.Errorf("FromLuma = %v, %d, want %s, %d", h, q, v.Hash, v.Quality)
-			}
-			all, q := pdq.Dihedral(luma, int(v.Cols), int(v.Rows))
-			if diff := cmp.Diff(v.Dihedral.list(), texts(all)); diff != "" || q != v.Quality {
-				t.Errorf("Dihedral: quality %d, want %d; hashes (-want +got):\n%s", q, v.Quality, diff)
-			}
+			pdq.EachVectors(func(kernels string) {
+				h, q := pdq.FromLuma(luma, int(v.Cols), int(v.Rows))
+				if h.String() != v.Hash || q != v.Quality {
+					t.Errorf("%s: FromLuma = %v, %d, want %s, %d", kernels, h, q, v.Hash, v.Quality)
+				}
+				all, q := pdq.Dihedral(luma, int(v.Cols), int(v.Rows))
+				if diff := cmp.Diff(v.Dihedral.list(), texts(all)); diff != "" || q != v.Quality {
+					t.Errorf("%s: Dihedral: quality %d, want %d; hashes (-want +got):\n%s", kernels, q, v.Quality, diff)
+				}
+			})
 		})
 	}
 }
@@ -92,18 +94,20 @@ func TestRGBVectors(t *testing.T) {
 			for i := range v.Cols * v.Rows {
 				copy(img.Pix[4*i:], append(slices.Clone(rgb[3*i:3*i+3]), 255))
 			}
-			h, q := pdq.FromImage(img)
-			if h.String() != v.F64.Hash || q != v.F64.Quality {
-				t.Errorf("FromImage = %v, %d, want %s, %d", h, q, v.F64.Hash, v.F64.Quality)
-			}
-			luma := pdq.Luma(img)
-			if got := sumOf(luma); got != v.F64.Sum {
-				t.Errorf("luma has checksum %s, want %s", got, v.F64.Sum)
-			}
-			all, _ := pdq.Dihedral(luma, int(v.Cols), int(v.Rows))
-			if diff := cmp.Diff(v.F64.Dihedral.list(), texts(all)); diff != "" {
-				t.Errorf("Dihedral (-want +got):\n%s", diff)
-			}
+			pdq.EachVectors(func(kernels string) {
+				h, q := pdq.FromImage(img)
+				if h.String() != v.F64.Hash || q != v.F64.Quality {
+					t.Errorf("%s: FromImage = %v, %d, want %s, %d", kernels, h, q, v.F64.Hash, v.F64.Quality)
+				}
+				luma := pdq.Luma(img)
+				if got := sumOf(luma); got != v.F64.Sum {
+					t.Errorf("%s: luma has checksum %s, want %s", kernels, got, v.F64.Sum)
+				}
+				all, _ := pdq.Dihedral(luma, int(v.Cols), int(v.Rows))
+				if diff := cmp.Diff(v.F64.Dihedral.list(), texts(all)); diff != "" {
+					t.Errorf("%s: Dihedral (-want +got):\n%s", kernels, diff)
+				}
+			})
 		})
 	}
 }
@@ -112,11 +116,8 @@ func TestDCTMatrix(t *testing.T) {
 	want := load[struct {
 		Bits []string `json:"f32_bits"`
 	}](t, "dct-matrix.json")
-	var got []float32
-	for _, row := range pdq.DCTMatrix() {
-		got = append(got, row[:]...)
-	}
-	if diff := cmp.Diff(want.Bits, bitsOf(got)); diff != "" {
+	got := pdq.DCTMatrix()
+	if diff := cmp.Diff(want.Bits, bitsOf(got[:])); diff != "" {
 		t.Errorf("bit patterns (-want +got):\n%s", diff)
 	}
 }
@@ -145,7 +146,7 @@ func TestStages(t *testing.T) {
 		t.Fatalf("found %d dumps, want 4: %v", len(files), err)
 	}
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+		stages := func(t *testing.T) {
 			d := load[dump](t, filepath.Base(file))
 			luma, w, h := d.Gen.luma(t, d.Cols, d.Rows), int(d.Cols), int(d.Rows)
 			if got := [2]int{pdq.Window(w), pdq.Window(h)}; got != [2]int{d.AlongRows, d.AlongCols} {
@@ -165,7 +166,7 @@ func TestStages(t *testing.T) {
 				t.Errorf("samples rows %v and columns %v, want %v and %v", rows, cols, d.SampledRows, d.SampledCols)
 			}
 			square := pdq.Square(luma, w, h)
-			if diff := cmp.Diff(d.Square, bitsOf(square[:])); diff != "" {
+			if diff := cmp.Diff(d.Square, bitsOf(square)); diff != "" {
 				t.Errorf("square (-want +got):\n%s", diff)
 			}
 			spectrum, median := pdq.Spectrum(square)
@@ -178,7 +179,8 @@ func TestStages(t *testing.T) {
 			if h, q := pdq.FromLuma(luma, w, h); h.String() != d.Hash || q != d.Quality {
 				t.Errorf("FromLuma = %v, %d, want %s, %d", h, q, d.Hash, d.Quality)
 			}
-		})
+		}
+		pdq.EachVectors(func(kernels string) { t.Run(filepath.Base(file)+"/kernels="+kernels, stages) })
 	}
 }
 
