@@ -66,7 +66,7 @@ func (c Config) Validate() error {
 	} else if !c.Token.Empty() {
 		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN has no effect without MEDIAGATE_HOMESERVER_URL"))
 	}
-	if strings.ContainsFunc(c.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !c.Token.Empty() && !IsToken(c.Token.Reveal()) {
 		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN must hold one token, and nothing else"))
 	}
 	for name, d := range map[string]time.Duration{

@@ -108,6 +108,17 @@ func TestNothingPrintsTokens(t *testing.T) {
 	}
 }
 
+func TestIsToken(t *testing.T) {
+	for text, want := range map[string]bool{
+		"syt_a": true, "!": true, "~": true, strings.Repeat("t", 1<<16): true,
+		"": false, " ": false, "a b": false, " a": false, "a\n": false, "a\t": false, "a\x00": false, "a\x7f": false, "é": false, "a\xff": false,
+	} {
+		if homeserver.IsToken(text) != want {
+			t.Errorf("IsToken(%.20q) = %t", text, !want)
+		}
+	}
+}
+
 func TestCredentialsAreToldApart(t *testing.T) {
 	client := newClient(t, "http://127.0.0.1:8008", nil)
 	seen := make(map[[32]byte]string)

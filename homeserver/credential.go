@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"strings"
 
 	"mediagate/internal/secret"
 )
@@ -29,6 +30,13 @@ const (
 // empty if there was none.
 func Header(authorization string) Credential {
 	return Credential{authorization: secret.New(authorization)}
+}
+
+// IsToken tells whether text can be an access token: printable ASCII without a
+// space, so that it goes into a header as it is and ends where it should. Empty text
+// is none. Any length will do: callers that keep tokens bound it.
+func IsToken(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // Bearer is the credential that an access token is.
