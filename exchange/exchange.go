@@ -147,7 +147,3 @@ func texts(fields []Field, given map[string]any) (map[string]string, error) {
 	}
 	return out, nil
 }
-
-// Reconsider makes the Fetcher look at once which exchanges there are, and which
-// are on. It looks by itself, too, a little later.
-func (f *Fetcher) Reconsider() { notify(f.changed) }
