@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 		DatabaseURL: "sqlite:./data/mediagate.db",
 		LogLevel:    slog.LevelInfo,
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.String) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.String) bool { return a.Equal(b.Reveal()) })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
