@@ -2,6 +2,8 @@
 GO ?= go
 RACE ?=
 FUZZ ?= 20000x
+BENCH ?= .
+COUNT ?= 5
 # Tests that need a tool which is missing are skipped, or fail if it is named
 # here, with commas: MEDIAGATE_TEST_REQUIRE=curl,synapse,nginx
 export MEDIAGATE_TEST_REQUIRE ?=
@@ -10,7 +12,7 @@ export MEDIAGATE_TEST_REQUIRE ?=
 SYNAPSE_VERSION := 1.160.0
 SYNAPSE := .cache/synapse-$(SYNAPSE_VERSION)
 
-.PHONY: build test peers bench fuzz lint tidy generate clean
+.PHONY: build test peers bench bench-record fuzz lint tidy generate clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o mediagate .
@@ -28,8 +30,12 @@ $(SYNAPSE)/complete:
 	$(SYNAPSE)/bin/python -c 'import synapse.app.homeserver'
 	touch $@
 
-bench: ## measured figures; quote medians and the CPU
-	$(GO) test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) ./...
+bench: ## the benchmarks that BENCH names, COUNT times, beside published figures and our targets
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 2h ./... | tee bench.out
+	$(GO) run ./internal/benchtable $(if $(RECORD),-record $(RECORD)) < bench.out
+
+bench-record: ## bench, and the table in a file of the day and the processor, to be committed
+	$(MAKE) bench RECORD=internal/benchtable/results
 
 fuzz: ## every fuzz target, FUZZ inputs each
 	@set -e; for package in $$($(GO) list ./...); do \
@@ -52,4 +58,4 @@ generate: ## the configuration table of the README, the assembly of package pdq
 	$(GO) -C tools run ./kernels -out ../pdq/kernels_amd64.s -stubs ../pdq/kernels_amd64.go -pkg pdq
 
 clean:
-	rm -f mediagate
+	rm -f mediagate bench.out

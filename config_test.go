@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 		DatabaseURL: "sqlite:./data/mediagate.db",
 		LogLevel:    slog.LevelInfo,
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.String) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.String) bool { return a.Equal(b.Reveal()) })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -343,6 +343,13 @@ func TestHomeserverSettings(t *testing.T) {
 		"reachable, with secret":  {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + token, "MEDIAGATE_HOOK_SECRET_FILE=" + other}, "", ""},
 		"hook without end":        {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=0s"}, "MEDIAGATE_HOOK_TIMEOUT", ""},
 		"hook longer than a call": {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=1h"}, "MEDIAGATE_HOOK_TIMEOUT", ""},
+		"longest hook":            {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=45s"}, "", ""},
+		"longer hook":             {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=45s1ns"}, "MEDIAGATE_HOOK_TIMEOUT must be more than 0 and at most 45s", ""},
+		"scan without end":        {[]string{home, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT=0s"}, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT", ""},
+		"shortest scan":           {[]string{home, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT=1ns"}, "", ""},
+		"longest scan":            {[]string{home, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT=45s"}, "", ""},
+		"longer scan":             {[]string{home, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT=45s1ns"}, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT must be more than 0 and at most 45s", ""},
+		"no homeserver, no limit": {[]string{"MEDIAGATE_HOOK_TIMEOUT=1h", "MEDIAGATE_CONTENT_SCANNER_TIMEOUT=0s"}, "", ""},
 	} {
 		c, err := loadConfig(tt.environ)
 		if tt.want == "" && (err != nil || c.Homeserver.Token.Reveal() != tt.token) {

@@ -6,13 +6,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"mediagate/internal/synapsetest"
 )
 
 // TestREADMESession types what the README tells a newcomer to type and compares
 // with what it says will come, to the letter.
 func TestREADMESession(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		requireOrSkip(t, "curl", err)
+		synapsetest.RequireOrSkip(t, "curl", err)
 	}
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -43,15 +45,4 @@ func TestREADMESession(t *testing.T) {
 			t.Errorf("%s\n%v\ngot  %s\nwant %s", line, err, got, want)
 		}
 	}
-}
-
-// requireOrSkip skips a test whose tool is missing, unless it must not be.
-func requireOrSkip(t *testing.T, tool string, err error) {
-	t.Helper()
-	for required := range strings.SplitSeq(os.Getenv("MEDIAGATE_TEST_REQUIRE"), ",") {
-		if required == tool {
-			t.Fatalf("%s is required: %v", tool, err)
-		}
-	}
-	t.Skipf("%s is missing: %v", tool, err)
 }

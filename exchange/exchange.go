@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"mediagate/homeserver"
@@ -122,7 +121,7 @@ func (a API) CheckCredential(given map[string]any) (secret.String, error) {
 		return secret.String{}, err
 	}
 	for _, f := range a.Credential {
-		if !isToken(values[f.Name]) {
+		if token := values[f.Name]; len(token) > maxToken || !homeserver.IsToken(token) {
 			return secret.String{}, &FieldError{Field: f.Name, Problem: "must hold one token, and nothing else"}
 		}
 	}
@@ -131,11 +130,6 @@ func (a API) CheckCredential(given map[string]any) (secret.String, error) {
 }
 
 const maxToken = 8192 // bytes
-
-// isToken tells whether a text can be sent in a header as it is.
-func isToken(text string) bool {
-	return text != "" && len(text) <= maxToken && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
-}
 
 // texts picks the fields out of what was given.
 func texts(fields []Field, given map[string]any) (map[string]string, error) {
@@ -153,7 +147,3 @@ func texts(fields []Field, given map[string]any) (map[string]string, error) {
 	}
 	return out, nil
 }
-
-// Reconsider makes the Fetcher look at once which exchanges there are, and which
-// are on. It looks by itself, too, a little later.
-func (f *Fetcher) Reconsider() { notify(f.changed) }

@@ -185,6 +185,10 @@ func (f *Fetcher) FetchNow(name string) bool {
 	return true
 }
 
+// Reconsider makes the Fetcher look at once which exchanges there are, and which
+// are on. It looks by itself, too, a little later.
+func (f *Fetcher) Reconsider() { notify(f.changed) }
+
 // Status returns how the fetches of an exchange that runs here are going.
 func (f *Fetcher) Status(name string) (bank.FetchStatus, bool) {
 	f.mu.Lock()

@@ -219,7 +219,11 @@ func (c *Client) IsLocal(item media.URI) bool {
 func (c *Client) call(ctx context.Context, name string, path mautrix.PrefixableURLPath, query map[string]string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	raw, err := c.matrix.MakeFullRequest(ctx, mautrix.FullRequest{Method: http.MethodGet, URL: c.matrix.BuildURLWithQuery(path, query)})
+	header := make(http.Header)
+	if c.HasToken() {
+		header.Set("Authorization", c.Service().authorization.Reveal())
+	}
+	raw, err := c.matrix.MakeFullRequest(ctx, mautrix.FullRequest{Method: http.MethodGet, URL: c.matrix.BuildURLWithQuery(path, query), Headers: header})
 	if err != nil {
 		err = callError(ctx, err)
 	}

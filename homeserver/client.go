@@ -66,7 +66,7 @@ func (c Config) Validate() error {
 	} else if !c.Token.Empty() {
 		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN has no effect without MEDIAGATE_HOMESERVER_URL"))
 	}
-	if strings.ContainsFunc(c.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !c.Token.Empty() && !IsToken(c.Token.Reveal()) {
 		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN must hold one token, and nothing else"))
 	}
 	for name, d := range map[string]time.Duration{
@@ -110,7 +110,7 @@ const (
 // Client talks to one homeserver. It is safe for concurrent use.
 type Client struct {
 	config    Config
-	matrix    *mautrix.Client // builds addresses, makes calls with the service token
+	matrix    *mautrix.Client // builds addresses, makes calls; it knows no token, for it would print it
 	anonymous *http.Client    // sends what it is told, to the same origin
 	redirects *http.Client    // follows redirects, guarded and without tokens
 	name      atomic.Pointer[serverName]
@@ -135,7 +135,7 @@ func newClient(config Config, dial dialFunc) (*Client, error) {
 	if err := CheckURL(config.URL); err != nil {
 		return nil, fmt.Errorf("homeserver: the address %w", err)
 	}
-	matrix, err := mautrix.NewClient(strings.TrimRight(config.URL, "/"), "", config.Token.Reveal())
+	matrix, err := mautrix.NewClient(strings.TrimRight(config.URL, "/"), "", "")
 	if err != nil {
 		return nil, errors.New("homeserver: the address is not one")
 	}
@@ -211,10 +211,6 @@ func (p *pinned) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return p.next.RoundTrip(r)
 }
-
-// Format implements fmt.Formatter. A client holds a token, and fmt looks into
-// fields that hide theirs.
-func (c *Client) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "homeserver %s", c.config.URL) }
 
 // URL is the configured address.
 func (c *Client) URL() string { return c.config.URL }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,6 +92,9 @@ func TestNothingPrintsTokens(t *testing.T) {
 		client, client.Service(), client.Moderator(), user, &user, config, &config,
 		homeserver.Header("Basic " + userToken), []any{user, config}, map[string]homeserver.Credential{"x": user},
 		struct{ As homeserver.Credential }{user}, struct{ C homeserver.Config }{config},
+		struct{ as homeserver.Credential }{user}, &struct{ as []homeserver.Credential }{[]homeserver.Credential{user}}, struct{ c homeserver.Config }{config},
+		struct{ c *homeserver.Client }{client}, []*homeserver.Client{client}, map[string]any{"c": client}, struct{ c any }{client},
+		fmt.Errorf("ask %v as %v", client, user), reflect.ValueOf(client).Elem(), reflect.ValueOf(user).FieldByName("authorization"),
 	}
 	checkSecrets(t, things...)
 	var out strings.Builder
@@ -105,6 +109,17 @@ func TestNothingPrintsTokens(t *testing.T) {
 	}
 	if strings.Contains(out.String(), serviceToken) || strings.Contains(out.String(), userToken) {
 		t.Errorf("a token is logged: %s", out.String())
+	}
+}
+
+func TestIsToken(t *testing.T) {
+	for text, want := range map[string]bool{
+		"syt_a": true, "!": true, "~": true, strings.Repeat("t", 1<<16): true,
+		"": false, " ": false, "a b": false, " a": false, "a\n": false, "a\t": false, "a\x00": false, "a\x7f": false, "é": false, "a\xff": false,
+	} {
+		if homeserver.IsToken(text) != want {
+			t.Errorf("IsToken(%.20q) = %t", text, !want)
+		}
 	}
 }
 

@@ -2,14 +2,13 @@ package homeserver
 
 import (
 	"crypto/sha256"
-	"fmt"
-	"io"
+	"strings"
 
 	"mediagate/internal/secret"
 )
 
-// Credential is on whose behalf media is downloaded, and over which route. It
-// prints as nothing.
+// Credential is on whose behalf media is downloaded, and over which route. Its
+// token does not print.
 type Credential struct {
 	route         route
 	authorization secret.String
@@ -31,6 +30,13 @@ func Header(authorization string) Credential {
 	return Credential{authorization: secret.New(authorization)}
 }
 
+// IsToken tells whether text can be an access token: printable ASCII without a
+// space, so that it goes into a header as it is and ends where it should. Empty text
+// is none. Any length will do: callers that keep tokens bound it.
+func IsToken(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
 // Bearer is the credential that an access token is.
 func Bearer(token string) Credential { return Header("Bearer " + token) }
 
@@ -47,10 +53,6 @@ func (c *Client) Moderator() Credential {
 	credential.bypass = true
 	return credential
 }
-
-// Format implements fmt.Formatter: fmt looks into fields, and a secret cannot hide
-// in one.
-func (Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // Digest tells credentials apart without holding them.
 func (c Credential) Digest() [sha256.Size]byte {

@@ -161,7 +161,7 @@ func checkSecrets(t *testing.T, things ...any) {
 	for len(things) > 0 {
 		thing := things[0]
 		things = things[1:]
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
 			text := fmt.Sprintf(verb, thing)
 			for _, canary := range []string{serviceToken, userToken, fmt.Sprintf("%x", serviceToken), fmt.Sprintf("%x", userToken)} {
 				if strings.Contains(text, canary) {

@@ -185,7 +185,7 @@ func (s *Server) question(ctx context.Context, route mediaRoute, header http.Hea
 		}
 		if authorization != "" || len(given) == 1 {
 			token, ok := strings.CutPrefix(authorization, bearer)
-			if !ok || !isToken(token) {
+			if !ok || !homeserver.IsToken(token) {
 				return question{}, errCredential
 			}
 		}
@@ -194,11 +194,6 @@ func (s *Server) question(ctx context.Context, route mediaRoute, header http.Hea
 	default:
 		return question{}, errCredential
 	}
-}
-
-// isToken tells whether text can be sent as a token, as it is.
-func isToken(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // forwardedFor is the address that the proxy says it speaks for, for the

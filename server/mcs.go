@@ -275,8 +275,9 @@ func (*Server) encodeUpstream(c echo.Context, e *homeserver.StatusError) error {
 		return c.JSON(http.StatusUnauthorized, mcsError{mcsMissingToken, "Access token missing from request"})
 	case e.Status == http.StatusUnauthorized && e.Code == mcsUnknownToken:
 		return c.JSON(http.StatusUnauthorized, mcsError{mcsUnknownToken, "Invalid access token passed"})
-	case e.Status == http.StatusForbidden, e.Status == http.StatusGone:
-		// For good: clients would try a 502 again and again.
+	case errors.Is(e, homeserver.ErrForbidden), e.Status == http.StatusGone:
+		// For good: clients would try a 502 again and again. A proxy's refusal is
+		// no word about the item.
 		return c.JSON(http.StatusNotFound, mcsError{mcsNotFound, "File not found"})
 	}
 	if e.RetryAfter > 0 {

@@ -88,6 +88,10 @@ func newUpstream(t *testing.T) *upstream {
 		case id == "limited":
 			h.Set("Retry-After", "7")
 			failure(w, 429, `{"errcode":"M_LIMIT_EXCEEDED","error":"x"}`)
+		case id == "page403": // of a proxy before the homeserver
+			h.Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<html>canary of the proxy</html>")
 		case strings.HasPrefix(id, "status"):
 			code, _, _ := strings.Cut(strings.TrimPrefix(id, "status"), "_")
 			_, errcode, _ := strings.Cut(id, "_")
@@ -143,6 +147,9 @@ var mcsAnswers = map[string]struct {
 	"scan, unknown token":         {"/scan/foo/status401_M_UNKNOWN_TOKEN", 401, mcsBody("M_UNKNOWN_TOKEN", "Invalid access token passed")},
 	"scan, other 401":             {"/scan/foo/status401_M_FORBIDDEN", 502, mcsBody("MCS_MEDIA_REQUEST_FAILED", "The remote server responded with an error")},
 	"scan, forbidden":             {"/scan/foo/status403_M_FORBIDDEN", 404, mcsBody("M_NOT_FOUND", "File not found")},
+	"scan, forbidden by a proxy":  {"/scan/foo/page403", 502, mcsBody("MCS_MEDIA_REQUEST_FAILED", "The remote server responded with an error")},
+	"download, forbidden":         {"/download/foo/status403_M_FORBIDDEN", 404, mcsBody("M_NOT_FOUND", "File not found")},
+	"scan, forbidden, no code":    {"/scan/foo/status403_", 502, mcsBody("MCS_MEDIA_REQUEST_FAILED", "The remote server responded with an error")},
 	"scan, gone":                  {"/scan/foo/status410_M_UNKNOWN", 404, mcsBody("M_NOT_FOUND", "File not found")},
 	"scan, failing":               {"/scan/foo/status500_M_UNKNOWN", 502, mcsBody("MCS_MEDIA_REQUEST_FAILED", "The remote server responded with an error")},
 	"scan, no content":            {"/scan/foo/status204_", 502, mcsBody("MCS_MEDIA_REQUEST_FAILED", "The remote server responded with an error")},

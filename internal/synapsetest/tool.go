@@ -23,13 +23,13 @@ func findSynapse(t testing.TB) string {
 	t.Helper()
 	if python := os.Getenv("MEDIAGATE_TEST_SYNAPSE"); python != "" {
 		if _, err := exec.LookPath(python); err != nil {
-			requireOrSkip(t, "synapse", err)
+			RequireOrSkip(t, "synapse", err)
 		}
 		return python
 	}
 	dir := filepath.Join(moduleRoot(t), installed)
 	if _, err := os.Stat(filepath.Join(dir, complete)); err != nil {
-		requireOrSkip(t, "synapse", fmt.Errorf("make peers installs it: %w", err))
+		RequireOrSkip(t, "synapse", fmt.Errorf("make peers installs it: %w", err))
 	}
 	return filepath.Join(dir, "bin", "python")
 }
@@ -42,7 +42,7 @@ func findNginx(t testing.TB) string {
 		path, err = exec.LookPath("/usr/sbin/nginx")
 	}
 	if err != nil {
-		requireOrSkip(t, "nginx", err)
+		RequireOrSkip(t, "nginx", err)
 	}
 	return path
 }
@@ -67,8 +67,9 @@ func moduleRoot(t testing.TB) string {
 	}
 }
 
-// requireOrSkip skips a test whose tool is missing, unless it must not be.
-func requireOrSkip(t testing.TB, tool string, err error) {
+// RequireOrSkip ends a test whose tool is missing, for the reason err: it is skipped,
+// or fails if MEDIAGATE_TEST_REQUIRE names the tool.
+func RequireOrSkip(t testing.TB, tool string, err error) {
 	t.Helper()
 	for required := range strings.SplitSeq(os.Getenv("MEDIAGATE_TEST_REQUIRE"), ",") {
 		if required == tool {
