@@ -54,8 +54,8 @@ tidy: ## go.mod and go.sum as they must be
 	$(GO) mod tidy
 
 generate: ## the configuration table of the README, the assembly of package pdq
-	$(GO) test -run TestREADMEHasTheConfiguration . -update
 	$(GO) -C tools run ./kernels -out ../pdq/kernels_amd64.s -stubs ../pdq/kernels_amd64.go -pkg pdq
+	$(GO) test -run TestREADMEHasTheConfiguration . -update
 
 clean:
 	rm -f mediagate bench.out

@@ -152,3 +152,31 @@ func divideRows(dst []float32, stride int, sums, counts []float32, lanes int) {
 		divideRowsAVX2(&dst[0], 4*stride, &sums[0], &counts[0], side/4)
 	}
 }
+
+// ones divide nothing.
+var ones = func() (v [side]float32) {
+	for i := range v {
+		v[i] = 1
+	}
+	return v
+}()
+
+func (t *tents) weigh(dst, src []float32, stride int, scratch *[]float32) {
+	if active == portable {
+		t.weighPortable(dst, src, stride)
+		return
+	}
+	var sums [side * band]float32
+	n := active.lanes()
+	*scratch = grown(*scratch, padded(t.n)*n)
+	for r := 0; r < band; r += n {
+		// The rows are padded, so that whole groups of columns can be turned.
+		transpose(*scratch, src[r*stride:], stride, padded(t.n)/4, n)
+		if active == avx512 {
+			weighColumnsAVX512(&sums[0], &(*scratch)[0], &t.starts[0], &t.weights[0], t.taps, side)
+		} else {
+			weighColumnsAVX2(&sums[0], &(*scratch)[0], &t.starts[0], &t.weights[0], t.taps, side)
+		}
+		divideRows(dst[r*side:], side, sums[:], ones[:], n)
+	}
+}

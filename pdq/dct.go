@@ -88,8 +88,9 @@ func (b *spectrum) median() float32 {
 }
 
 // hash sets the bit of every frequency strictly above the median.
-func (b *spectrum) hash() Hash {
-	median := b.median()
+func (b *spectrum) hash() Hash { return b.above(b.median()) }
+
+func (b *spectrum) above(median float32) Hash {
 	var h Hash
 	for k, v := range b {
 		if v > median {

@@ -88,3 +88,15 @@ func Luma(img image.Image) []float32 {
 	}
 	return out
 }
+
+// GapMin is what the guard of screening asks for.
+const GapMin = gapMin
+
+// OperatorSquare is Square by the operator.
+func OperatorSquare(luma []float32, width, height int) []float32 {
+	s := borrow()
+	defer s.release()
+	s.plane = plane{luma: luma, width: width}
+	s.operate(width, height, &s.plane)
+	return slices.Clone(s.square[:side*side])
+}

@@ -37,6 +37,9 @@ const (
 // samples cut to their high byte. It returns the hash and its quality, 0–100.
 func FromImage(img image.Image) (Hash, int) { return FromView(img, View{}) }
 
+// transposed tells whether the axes are exchanged.
+func (v View) transposed() bool { return 5 <= v.Orientation && v.Orientation <= 8 }
+
 // FromView hashes img as v shows it. The result is that of the pixels really
 // turned and flattened; no copy of the picture is made.
 func FromView(img image.Image, v View) (Hash, int) {
@@ -47,9 +50,8 @@ func FromView(img image.Image, v View) (Hash, int) {
 	s := borrow()
 	defer s.release()
 	s.picture.init(img, v)
-	transposed := 5 <= v.Orientation && v.Orientation <= 8
-	s.sample(width, height, &s.picture, transposed)
-	if transposed {
+	s.sample(width, height, &s.picture, v.transposed())
+	if v.transposed() {
 		s.square.transpose()
 	}
 	return s.hash()

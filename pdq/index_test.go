@@ -107,19 +107,3 @@ func BenchmarkIndexWithin(b *testing.B) {
 		})
 	}
 }
-
-func BenchmarkFromLuma(b *testing.B) {
-	for _, size := range [][2]int{{512, 512}, {1920, 1080}, {4000, 3000}} {
-		rng := splitmix(4)
-		luma := make([]float32, size[0]*size[1])
-		for i := range luma {
-			luma[i] = float32(rng.next() >> 56)
-		}
-		b.Run(fmt.Sprintf("size=%dx%d", size[0], size[1]), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				pdq.FromLuma(luma, size[0], size[1])
-			}
-		})
-	}
-}

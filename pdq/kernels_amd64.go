@@ -54,6 +54,17 @@ func multiplyAVX2(dst *float32, dstStride int, a *float32, b *float32, bStride i
 //go:noescape
 func stepsAVX2(s *float32, keep *int32) int32
 
+// addScaledAVX2 adds weight·src to a row.
+//
+//go:noescape
+func addScaledAVX2(dst *float32, src *float32, n int, weight float32)
+
+// weighColumnsAVX2 sums as many columns of a transposed band as there are taps, from each start on,
+// by their weights.
+//
+//go:noescape
+func weighColumnsAVX2(dst *float32, in *float32, starts *int32, weights *float32, taps int, samples int)
+
 // transposeAVX512 transposes 4·groups columns of a band
 // with stride bytes from row to row.
 //
@@ -103,3 +114,14 @@ func multiplyAVX512(dst *float32, dstStride int, a *float32, b *float32, bStride
 //
 //go:noescape
 func stepsAVX512(s *float32, keep *int32) int32
+
+// addScaledAVX512 adds weight·src to a row.
+//
+//go:noescape
+func addScaledAVX512(dst *float32, src *float32, n int, weight float32)
+
+// weighColumnsAVX512 sums as many columns of a transposed band as there are taps, from each start on,
+// by their weights.
+//
+//go:noescape
+func weighColumnsAVX512(dst *float32, in *float32, starts *int32, weights *float32, taps int, samples int)

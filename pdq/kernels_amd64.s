@@ -570,6 +570,68 @@ rows_end:
 	VZEROUPPER
 	RET
 
+// func addScaledAVX2(dst *float32, src *float32, n int, weight float32)
+// Requires: AVX, FMA3
+TEXT ·addScaledAVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS weight+24(FP), Y0
+	XORQ         BX, BX
+
+along:
+	CMPQ        BX, DX
+	JGE         along_end
+	VMOVUPS     (AX)(BX*4), Y1
+	VFMADD231PS (CX)(BX*4), Y0, Y1
+	VMOVUPS     Y1, (AX)(BX*4)
+	ADDQ        $0x00000008, BX
+	JMP         along
+
+along_end:
+	VZEROUPPER
+	RET
+
+// func weighColumnsAVX2(dst *float32, in *float32, starts *int32, weights *float32, taps int, samples int)
+// Requires: AVX, FMA3
+TEXT ·weighColumnsAVX2(SB), NOSPLIT, $0-48
+	MOVQ  dst+0(FP), AX
+	MOVQ  in+8(FP), CX
+	MOVQ  starts+16(FP), DX
+	MOVQ  weights+24(FP), BX
+	MOVQ  taps+32(FP), SI
+	MOVQ  samples+40(FP), DI
+	TESTQ DI, DI
+	JZ    samples_end
+
+samples:
+	MOVLQSX (DX), R8
+	IMUL3Q  $0x00000020, R8, R8
+	ADDQ    CX, R8
+	MOVQ    SI, R9
+	VXORPS  Y0, Y0, Y0
+	TESTQ   R9, R9
+	JZ      taps_end
+
+taps:
+	VBROADCASTSS (BX), Y1
+	VFMADD231PS  (R8), Y1, Y0
+	ADDQ         $0x04, BX
+	ADDQ         $0x00000020, R8
+	DECQ         R9
+	JNZ          taps
+
+taps_end:
+	VMOVUPS Y0, (AX)
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x04, DX
+	DECQ    DI
+	JNZ     samples
+
+samples_end:
+	VZEROUPPER
+	RET
+
 // func transposeAVX512(dst *float32, src *float32, stride int, groups int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·transposeAVX512(SB), NOSPLIT, $0-32
@@ -1131,5 +1193,67 @@ rows_end:
 	VPADDD        X0, X1, X1
 	VMOVD         X1, AX
 	MOVL          AX, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func addScaledAVX512(dst *float32, src *float32, n int, weight float32)
+// Requires: AVX, AVX512F
+TEXT ·addScaledAVX512(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS weight+24(FP), Z0
+	XORQ         BX, BX
+
+along:
+	CMPQ        BX, DX
+	JGE         along_end
+	VMOVUPS     (AX)(BX*4), Z1
+	VFMADD231PS (CX)(BX*4), Z0, Z1
+	VMOVUPS     Z1, (AX)(BX*4)
+	ADDQ        $0x00000010, BX
+	JMP         along
+
+along_end:
+	VZEROUPPER
+	RET
+
+// func weighColumnsAVX512(dst *float32, in *float32, starts *int32, weights *float32, taps int, samples int)
+// Requires: AVX, AVX512F
+TEXT ·weighColumnsAVX512(SB), NOSPLIT, $0-48
+	MOVQ  dst+0(FP), AX
+	MOVQ  in+8(FP), CX
+	MOVQ  starts+16(FP), DX
+	MOVQ  weights+24(FP), BX
+	MOVQ  taps+32(FP), SI
+	MOVQ  samples+40(FP), DI
+	TESTQ DI, DI
+	JZ    samples_end
+
+samples:
+	MOVLQSX (DX), R8
+	IMUL3Q  $0x00000040, R8, R8
+	ADDQ    CX, R8
+	MOVQ    SI, R9
+	VPXORD  Z0, Z0, Z0
+	TESTQ   R9, R9
+	JZ      taps_end
+
+taps:
+	VBROADCASTSS (BX), Z1
+	VFMADD231PS  (R8), Z1, Z0
+	ADDQ         $0x04, BX
+	ADDQ         $0x00000040, R8
+	DECQ         R9
+	JNZ          taps
+
+taps_end:
+	VMOVUPS Z0, (AX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x04, DX
+	DECQ    DI
+	JNZ     samples
+
+samples_end:
 	VZEROUPPER
 	RET

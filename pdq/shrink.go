@@ -23,6 +23,8 @@ func (p *plane) row(y int, row []float32) { copy(row, p.luma[y*p.width:]) }
 // it needs little more than two windows of rows in memory, which it reuses.
 type shrinker struct {
 	x, y axis
+	// across and down are their operators.
+	across, down tents
 	// first and second are the passes along columns.
 	first, second columns
 	in, mid       []float32 // a band each

@@ -113,3 +113,19 @@ func stepSum(s *square) int {
 		return stepSumPortable(s)
 	}
 }
+
+func addScaled(dst, src []float32, weight float32) {
+	dst = dst[:len(src)]
+	n := 0
+	if active != portable {
+		n = len(src) / active.lanes() * active.lanes()
+	}
+	switch {
+	case n == 0:
+	case active == avx512:
+		addScaledAVX512(&dst[0], &src[0], n, weight)
+	default:
+		addScaledAVX2(&dst[0], &src[0], n, weight)
+	}
+	addScaledPortable(dst[n:], src[n:], weight)
+}

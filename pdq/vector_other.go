@@ -24,3 +24,9 @@ func divide(dst, src []float32, count float32) { dividePortable(dst, src, count)
 func multiply(dst, a, b []float32, columns int) { multiplyPortable(dst, a, b, columns) }
 
 func stepSum(s *square) int { return stepSumPortable(s) }
+
+func addScaled(dst, src []float32, weight float32) { addScaledPortable(dst, src, weight) }
+
+func (t *tents) weigh(dst, src []float32, stride int, _ *[]float32) {
+	t.weighPortable(dst, src, stride)
+}

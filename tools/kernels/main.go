@@ -85,6 +85,8 @@ func main() {
 		v.divide()
 		v.multiply()
 		v.steps()
+		v.addScaled()
+		v.weighColumns()
 	}
 	Generate()
 }

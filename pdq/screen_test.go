@@ -1,0 +1,150 @@
+package pdq_test
+
+import (
+	"bytes"
+	"image"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mediagate/pdq"
+)
+
+func TestScreeningAgreesOnFiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/images/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, _, err := image.Decode(bytes.NewReader(raw))
+		if err != nil {
+			continue // an animation
+		}
+		views := []pdq.View{{}, {Orientation: 6}, {Orientation: 8, Backdrop: pdq.OnWhite}, {Raw: true}}
+		if img.Bounds().Dx() > 2000 {
+			views = views[:2]
+		}
+		for _, v := range views {
+			want, wantQuality := pdq.FromView(img, v)
+			pdq.EachVectors(func(kernels string) {
+				if got, quality, _ := pdq.Screen(img, v); got != want || quality != wantQuality {
+					t.Errorf("%s, %+v, %s: %v, %d, want %v, %d", file, v, kernels, got, quality, want, wantQuality)
+				}
+			})
+		}
+	}
+}
+
+func TestScreeningTakesTheExactWayInDoubt(t *testing.T) {
+	noise := func(w, h int) []float32 {
+		rng := splitmix(11)
+		luma := make([]float32, w*h)
+		for i := range luma {
+			luma[i] = float32(rng.next() >> 56)
+		}
+		return luma
+	}
+	blocks := func(w, h int) []float32 {
+		rng := splitmix(12)
+		cells := make([]float32, 32*32)
+		for i := range cells {
+			cells[i] = float32(rng.next() >> 56)
+		}
+		luma := make([]float32, w*h)
+		for i := range luma {
+			luma[i] = cells[i/w*32/h*32+i%w*32/w]
+		}
+		return luma
+	}
+	gradient := make([]float32, 512*512)
+	for i := range gradient {
+		gradient[i] = float32(i % 512 / 2)
+	}
+	for name, tt := range map[string]struct {
+		luma          []float32
+		width, height int
+		exact         bool
+	}{
+		"clear":            {noise(100, 100), 100, 100, false},
+		"too small":        {noise(4, 100), 4, 100, true},
+		"flat":             {make([]float32, 512*512), 512, 512, true},
+		"one-dimensional":  {gradient, 512, 512, true},
+		"hardly any steps": {pdq.Luma(picture(512, 512, 4)), 512, 512, true},
+		"longest side":     {blocks(8192, 64), 8192, 64, false},
+		"too long":         {blocks(8193, 64), 8193, 64, true},
+		"too high":         {blocks(64, 8193), 64, 8193, true},
+	} {
+		pdq.EachVectors(func(kernels string) {
+			h, quality, exact := pdq.ScreenLuma(tt.luma, tt.width, tt.height)
+			if exact != tt.exact {
+				t.Errorf("%s, %s: exact is %v", name, kernels, exact)
+			}
+			want, wantQuality := pdq.FromLuma(tt.luma, tt.width, tt.height)
+			if h != want || quality != wantQuality {
+				t.Errorf("%s, %s: %v, %d, want %v, %d", name, kernels, h, quality, want, wantQuality)
+			}
+		})
+	}
+}
+
+// FuzzScreen hunts for a picture that both ways hash differently, and for one whose
+// coefficients differ by more than the guard allows: half the gap it asks for.
+func FuzzScreen(f *testing.F) {
+	for seed := range uint64(12) {
+		f.Add(uint16(seed*97), uint16(seed*61), uint8(seed), uint8(255), uint8(0), seed)
+	}
+	f.Add(uint16(8187), uint16(95), uint8(2), uint8(255), uint8(3), uint64(1))
+	f.Add(uint16(95), uint16(8187), uint8(1), uint8(255), uint8(3), uint64(2))
+	f.Fuzz(func(t *testing.T, width, height uint16, kind, high, low uint8, seed uint64) {
+		w, h := 5+int(width)%8188, 5+int(height)%8188
+		if w*h > 1<<19 {
+			w, h = 5+w%700, 5+h%700
+		}
+		rng := splitmix(seed)
+		cells := make([]float32, 64*64)
+		for i := range cells {
+			cells[i] = float32(rng.next() >> 56)
+		}
+		luma := make([]float32, w*h)
+		for y := range h {
+			for x := range w {
+				v := &luma[y*w+x]
+				switch kind % 6 {
+				case 0: // noise
+					*v = float32(rng.next() >> 56)
+				case 1: // blocks of two brightnesses
+					*v = float32(low)
+					if cells[y*8/h*64+x*8/w] > 127 {
+						*v = float32(high)
+					}
+				case 2: // many blocks, none of them black
+					*v = 128 + cells[y*23/h*64+x*31/w]/2
+				case 3: // fine stripes on a slope
+					*v = float32((x+y)%2*int(high)/2) + float32(int(low)*x/w/2)
+				case 4: // waves
+					*v = float32(math.Round(127 + 100*math.Sin(float64(x)*float64(high)/float64(w)/5)*math.Sin(float64(y)*float64(low)/float64(h)/5)))
+				case 5: // bright noise on blocks
+					*v = 200 + float32(rng.next()>>60) + cells[y*12/h*64+x*12/w]/8
+				}
+			}
+		}
+		exact, _ := pdq.Spectrum(pdq.Square(luma, w, h))
+		want, wantQuality := pdq.FromLuma(luma, w, h)
+		pdq.EachVectors(func(kernels string) {
+			operator, _ := pdq.Spectrum(pdq.OperatorSquare(luma, w, h))
+			for i := range exact {
+				if d := math.Abs(float64(exact[i] - operator[i])); !(d < pdq.GapMin/2) {
+					t.Errorf("%s, %d×%d: coefficient %d moves by %v", kernels, w, h, i, d)
+				}
+			}
+			if got, quality, _ := pdq.ScreenLuma(luma, w, h); got != want || quality != wantQuality {
+				t.Errorf("%s, %d×%d: %v, %d, want %v, %d", kernels, w, h, got, quality, want, wantQuality)
+			}
+		})
+	})
+}
