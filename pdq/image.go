@@ -4,7 +4,6 @@ import (
 	"image"
 	"image/color"
 	"slices"
-	"sync"
 )
 
 // View is one of the pictures that a decoded file can be seen as. The zero View
@@ -57,41 +56,29 @@ func FromView(img image.Image, v View) (Hash, int) {
 	return s.hash()
 }
 
-// weights holds the products of the luma formula, so that it is three additions
-// in float64, in the order of the Python pipeline, and one rounding.
-type weights struct {
-	r, g, b [256]float64
-	grey    [256]float32
+// brightness is (0.299·r + 0.587·g) + 0.114·b in float64, rounded once to float32,
+// as the Python pipeline has it. That is a thousandth of an integer, which is never
+// near enough to the middle of two float32 for the roundings on the way to matter.
+func brightness(r, g, b uint8) float32 {
+	return mean(float32(299*int32(r)+587*int32(g)+114*int32(b)), 1.0/1000)
 }
-
-var lumaWeights = sync.OnceValue(func() *weights {
-	var t weights
-	for v := range 256 {
-		t.r[v], t.g[v], t.b[v] = float64(v)*0.299, float64(v)*0.587, float64(v)*0.114
-		t.grey[v] = t.luma(uint8(v), uint8(v), uint8(v))
-	}
-	return &t
-})
-
-func (t *weights) luma(r, g, b uint8) float32 { return float32(t.r[r] + t.g[g] + t.b[b]) }
 
 // picture is an image seen as a View, without the exchange of the axes.
 type picture struct {
 	image                image.Image
 	bounds               image.Rectangle
 	view                 View
-	weights              *weights
 	upsideDown, mirrored bool
 	palette              [256]float32
 }
 
 func (p *picture) init(img image.Image, v View) {
-	p.image, p.bounds, p.view, p.weights = img, img.Bounds(), v, lumaWeights()
+	p.image, p.bounds, p.view = img, img.Bounds(), v
 	p.upsideDown = v.Orientation == 3 || v.Orientation == 4 || v.Orientation == 6 || v.Orientation == 7
 	p.mirrored = v.Orientation == 2 || v.Orientation == 3 || v.Orientation == 7 || v.Orientation == 8
 	if m, ok := img.(*image.Paletted); ok {
 		for i, c := range m.Palette {
-			p.palette[i] = p.weights.color(c)
+			p.palette[i] = colour(c)
 		}
 	}
 }
@@ -112,66 +99,82 @@ func (p *picture) row(y int, row []float32) {
 // luma writes the brightness of line y, counted from the top, without converting
 // the picture as a whole.
 func (p *picture) luma(y int, row []float32) {
-	t := p.weights
 	switch m := p.image.(type) {
 	case *image.Gray:
-		lookUp(row, &t.grey, m.Pix[y*m.Stride:], 1)
+		greyLuma(row, m.Pix[y*m.Stride:])
 	case *image.Gray16:
-		lookUp(row, &t.grey, m.Pix[y*m.Stride:], 2)
+		line := m.Pix[y*m.Stride:]
+		for x := range row {
+			row[x] = float32(line[2*x])
+		}
 	case *image.RGBA:
-		t.colours(row, m.Pix[y*m.Stride:], 4, 1)
+		rgbaLuma(row, m.Pix[y*m.Stride:])
 	case *image.NRGBA:
-		t.colours(row, m.Pix[y*m.Stride:], 4, 1)
+		rgbaLuma(row, m.Pix[y*m.Stride:])
 	case *image.RGBA64:
-		t.colours(row, m.Pix[y*m.Stride:], 8, 2)
+		wideLuma(row, m.Pix[y*m.Stride:])
 	case *image.NRGBA64:
-		t.colours(row, m.Pix[y*m.Stride:], 8, 2)
+		wideLuma(row, m.Pix[y*m.Stride:])
 	case *image.YCbCr:
-		t.ycbcr(row, m, y)
+		lumaOfYCbCr(row, m, y)
 	case *image.NYCbCrA:
-		t.ycbcr(row, &m.YCbCr, y)
+		lumaOfYCbCr(row, &m.YCbCr, y)
 	case *image.Paletted:
+		line := m.Pix[y*m.Stride:]
 		if p.view.Raw {
-			lookUp(row, &t.grey, m.Pix[y*m.Stride:], 1)
-		} else {
-			lookUp(row, &p.palette, m.Pix[y*m.Stride:], 1)
+			greyLuma(row, line)
+			return
+		}
+		for x := range row {
+			row[x] = p.palette[line[x]]
 		}
 	case *image.CMYK:
+		line := m.Pix[y*m.Stride:]
 		if p.view.Raw {
-			t.colours(row, m.Pix[y*m.Stride:], 4, 1)
-		} else {
-			t.cmyk(row, m.Pix[y*m.Stride:])
+			rgbaLuma(row, line)
+			return
+		}
+		for x := range row {
+			row[x] = brightness(color.CMYKToRGB(line[4*x], line[4*x+1], line[4*x+2], line[4*x+3]))
 		}
 	default:
 		for x := range row {
-			row[x] = t.color(m.At(p.bounds.Min.X+x, p.bounds.Min.Y+y))
+			row[x] = colour(m.At(p.bounds.Min.X+x, p.bounds.Min.Y+y))
 		}
 	}
 }
 
-// color is for pictures of rare kinds; their alpha is ignored.
-func (t *weights) color(c color.Color) float32 {
+// colour is for pictures of rare kinds; their alpha is ignored.
+func colour(c color.Color) float32 {
 	n := color.NRGBAModel.Convert(c).(color.NRGBA)
-	return t.luma(n.R, n.G, n.B)
+	return brightness(n.R, n.G, n.B)
 }
 
-// lookUp reads one sample every step bytes, the high byte first.
-func lookUp(row []float32, table *[256]float32, line []byte, step int) {
-	for x := range row {
-		row[x] = table[line[x*step]]
+// Of grey the brightness is its value.
+func greyLumaPortable(row []float32, line []byte) {
+	line = line[:len(row)]
+	for x, v := range line {
+		row[x] = float32(v)
 	}
 }
 
-// colours reads three samples, each of size bytes with the high byte first, every
-// step bytes.
-func (t *weights) colours(row []float32, line []byte, step, size int) {
+func rgbaLumaPortable(row []float32, line []byte) {
 	for x := range row {
-		p := line[x*step : x*step+step]
-		row[x] = t.luma(p[0], p[size], p[2*size])
+		p := line[4*x : 4*x+4]
+		row[x] = brightness(p[0], p[1], p[2])
 	}
 }
 
-func (t *weights) ycbcr(row []float32, m *image.YCbCr, y int) {
+// wideLuma is for samples of two bytes, of which it takes the high ones.
+func wideLuma(row []float32, line []byte) {
+	for x := range row {
+		p := line[8*x : 8*x+8]
+		row[x] = brightness(p[0], p[2], p[4])
+	}
+}
+
+// lumaOfYCbCr goes by the colours that the standard library converts to.
+func lumaOfYCbCr(row []float32, m *image.YCbCr, y int) {
 	left := m.Rect.Min.X
 	across := 1 // pixels that share a chroma sample
 	switch m.SubsampleRatio {
@@ -183,16 +186,16 @@ func (t *weights) ycbcr(row []float32, m *image.YCbCr, y int) {
 	}
 	luma := m.Y[m.YOffset(left, m.Rect.Min.Y+y):]
 	first := m.COffset(left, m.Rect.Min.Y+y)
-	cb, cr := m.Cb[first:], m.Cr[first:]
-	for x := range row {
-		i := (left+x)/across - left/across
-		row[x] = t.luma(color.YCbCrToRGB(luma[x], cb[i], cr[i]))
-	}
+	ycbcrLuma(row, luma, m.Cb[first:], m.Cr[first:], left%across, across)
 }
 
-func (t *weights) cmyk(row []float32, line []byte) {
-	for x := range row {
-		row[x] = t.luma(color.CMYKToRGB(line[4*x], line[4*x+1], line[4*x+2], line[4*x+3]))
+// ycbcrLumaPortable converts pixels of which so many across share a chroma sample;
+// the first has begun skip pixels ago.
+func ycbcrLumaPortable(row []float32, y, cb, cr []byte, skip, across int) {
+	y = y[:len(row)]
+	for x, v := range y {
+		i := (skip + x) / across
+		row[x] = brightness(color.YCbCrToRGB(v, cb[i], cr[i]))
 	}
 }
 
@@ -203,9 +206,17 @@ func (p *picture) flatten(y int, row []float32) {
 	if p.view.Backdrop == OnWhite {
 		behind = 255
 	}
+	line, step := p.alpha(y)
 	premultiplied := isPremultiplied(p.image)
 	for x, v := range row {
-		a := float32(p.alpha(x, y))
+		var alpha uint8
+		if step > 0 {
+			alpha = line[x*step]
+		} else {
+			_, _, _, a := p.image.At(p.bounds.Min.X+x, p.bounds.Min.Y+y).RGBA()
+			alpha = uint8(a >> 8)
+		}
+		a := float32(alpha)
 		if !premultiplied {
 			v = float32(v*a) / 255
 		}
@@ -213,17 +224,22 @@ func (p *picture) flatten(y int, row []float32) {
 	}
 }
 
-func (p *picture) alpha(x, y int) uint8 {
+// alpha returns the alpha of line y, every step bytes; of pictures of rare kinds
+// step is 0.
+func (p *picture) alpha(y int) (line []byte, step int) {
 	switch m := p.image.(type) {
 	case *image.NRGBA:
-		return m.Pix[y*m.Stride+4*x+3]
+		return m.Pix[y*m.Stride+3:], 4
+	case *image.RGBA:
+		return m.Pix[y*m.Stride+3:], 4
 	case *image.NRGBA64:
-		return m.Pix[y*m.Stride+8*x+6]
+		return m.Pix[y*m.Stride+6:], 8
+	case *image.RGBA64:
+		return m.Pix[y*m.Stride+6:], 8
 	case *image.NYCbCrA:
-		return m.A[m.AOffset(p.bounds.Min.X+x, p.bounds.Min.Y+y)]
+		return m.A[m.AOffset(p.bounds.Min.X, p.bounds.Min.Y+y):], 1
 	default:
-		_, _, _, a := m.At(p.bounds.Min.X+x, p.bounds.Min.Y+y).RGBA()
-		return uint8(a >> 8)
+		return nil, 0
 	}
 }
 

@@ -119,11 +119,13 @@ func TestPixelKinds(t *testing.T) {
 		return dst
 	}
 	ycbcr := image.NewYCbCr(src.Rect, image.YCbCrSubsampleRatio420)
+	sparse := image.NewYCbCr(src.Rect, image.YCbCrSubsampleRatio410)
 	alpha := image.NewNYCbCrA(src.Rect, image.YCbCrSubsampleRatio444)
 	for y := range 120 {
 		for x := range 160 {
 			c := src.NRGBAAt(x, y)
 			yy, cb, cr := color.RGBToYCbCr(c.R, c.G, c.B)
+			sparse.Y[sparse.YOffset(x, y)], sparse.Cb[sparse.COffset(x, y)], sparse.Cr[sparse.COffset(x, y)] = yy, cb, cr
 			ycbcr.Y[ycbcr.YOffset(x, y)], ycbcr.Cb[ycbcr.COffset(x, y)], ycbcr.Cr[ycbcr.COffset(x, y)] = yy, cb, cr
 			alpha.Y[alpha.YOffset(x, y)], alpha.Cb[alpha.COffset(x, y)], alpha.Cr[alpha.COffset(x, y)] = yy, cb, cr
 			alpha.A[alpha.AOffset(x, y)] = 255
@@ -139,7 +141,10 @@ func TestPixelKinds(t *testing.T) {
 		"cmyk":            onto(image.NewCMYK(src.Rect)),
 		"paletted":        onto(image.NewPaletted(src.Rect, palette.Plan9)),
 		"ycbcr":           ycbcr,
+		"sparse ycbcr":    sparse,
 		"nycbcra":         alpha,
+		"part of nycbcra": alpha.SubImage(inner),
+		"part of sparse":  sparse.SubImage(inner),
 		"part of gray":    onto(image.NewGray(src.Rect)).(*image.Gray).SubImage(inner),
 		"part of nrgba":   src.SubImage(inner),
 		"part of ycbcr":   ycbcr.SubImage(inner),
@@ -154,13 +159,54 @@ func TestPixelKinds(t *testing.T) {
 					pixels.SetNRGBA(x, y, color.NRGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 255})
 				}
 			}
-			got, gotQuality := pdq.FromImage(img)
 			want, wantQuality := pdq.FromImage(pixels)
-			if got != want || gotQuality != wantQuality {
-				t.Errorf("%d bits from the converted pixels, quality %d and %d", pdq.Distance(got, want), gotQuality, wantQuality)
+			pdq.EachVectors(func(kernels string) {
+				got, gotQuality := pdq.FromImage(img)
+				if got != want || gotQuality != wantQuality {
+					t.Errorf("%s: %d bits from the converted pixels, quality %d and %d", kernels, pdq.Distance(got, want), gotQuality, wantQuality)
+				}
+			})
+		})
+	}
+}
+
+// TestBrightnessOfAllColours compares with the rule of the Python pipeline.
+func TestBrightnessOfAllColours(t *testing.T) {
+	rule := func(r, g, b uint8) float32 {
+		product := func(v uint8, f float64) float64 { return float64(float64(v) * f) }
+		return float32(float64(product(r, 0.299)+product(g, 0.587)) + product(b, 0.114))
+	}
+	rgba := image.NewNRGBA(image.Rect(0, 0, 1<<8, 1<<8))
+	ycbcr := image.NewYCbCr(rgba.Rect, image.YCbCrSubsampleRatio444)
+	for first := range 1 << 8 {
+		for i := range 1 << 16 {
+			rgba.Pix[4*i], rgba.Pix[4*i+1], rgba.Pix[4*i+2], rgba.Pix[4*i+3] = uint8(first), uint8(i>>8), uint8(i), uint8(i*7)
+			ycbcr.Y[i], ycbcr.Cb[i], ycbcr.Cr[i] = uint8(i), uint8(i>>8), uint8(first)
+		}
+		pdq.EachVectors(func(kernels string) {
+			for i, got := range pdq.Luma(rgba) {
+				if want := rule(uint8(first), uint8(i>>8), uint8(i)); got != want {
+					t.Fatalf("%s: RGB %v has %b, want %b", kernels, rgba.Pix[4*i:4*i+3], got, want)
+				}
+			}
+			for i, got := range pdq.Luma(ycbcr) {
+				if want := rule(color.YCbCrToRGB(ycbcr.Y[i], ycbcr.Cb[i], ycbcr.Cr[i])); got != want {
+					t.Fatalf("%s: YCbCr %d, %d, %d has %b, want %b", kernels, ycbcr.Y[i], ycbcr.Cb[i], ycbcr.Cr[i], got, want)
+				}
 			}
 		})
 	}
+	grey := image.NewGray(rgba.Rect)
+	for i := range grey.Pix {
+		grey.Pix[i] = uint8(i)
+	}
+	pdq.EachVectors(func(kernels string) {
+		for i, got := range pdq.Luma(grey) {
+			if v := uint8(i); got != rule(v, v, v) {
+				t.Fatalf("%s: grey %d has %b", kernels, v, got)
+			}
+		}
+	})
 }
 
 func TestTooSmallHasNoHash(t *testing.T) {

@@ -65,6 +65,29 @@ func addScaledAVX2(dst *float32, src *float32, n int, weight float32)
 //go:noescape
 func weighColumnsAVX2(dst *float32, in *float32, starts *int32, weights *float32, taps int, samples int)
 
+// greyLumaAVX2 converts bytes.
+//
+//go:noescape
+func greyLumaAVX2(dst *float32, src *byte, n int)
+
+// rgbaLumaAVX2 is the brightness of pixels of four bytes: R, G, B
+// and one that does not count.
+//
+//go:noescape
+func rgbaLumaAVX2(dst *float32, src *byte, n int)
+
+// ycbcrLuma1AVX2 is the brightness of the RGB of pixels of which 1 share a chroma
+// sample.
+//
+//go:noescape
+func ycbcrLuma1AVX2(dst *float32, y *byte, cb *byte, cr *byte, n int)
+
+// ycbcrLuma2AVX2 is the brightness of the RGB of pixels of which 2 share a chroma
+// sample.
+//
+//go:noescape
+func ycbcrLuma2AVX2(dst *float32, y *byte, cb *byte, cr *byte, n int)
+
 // transposeAVX512 transposes 4·groups columns of a band
 // with stride bytes from row to row.
 //
@@ -125,3 +148,26 @@ func addScaledAVX512(dst *float32, src *float32, n int, weight float32)
 //
 //go:noescape
 func weighColumnsAVX512(dst *float32, in *float32, starts *int32, weights *float32, taps int, samples int)
+
+// greyLumaAVX512 converts bytes.
+//
+//go:noescape
+func greyLumaAVX512(dst *float32, src *byte, n int)
+
+// rgbaLumaAVX512 is the brightness of pixels of four bytes: R, G, B
+// and one that does not count.
+//
+//go:noescape
+func rgbaLumaAVX512(dst *float32, src *byte, n int)
+
+// ycbcrLuma1AVX512 is the brightness of the RGB of pixels of which 1 share a chroma
+// sample.
+//
+//go:noescape
+func ycbcrLuma1AVX512(dst *float32, y *byte, cb *byte, cr *byte, n int)
+
+// ycbcrLuma2AVX512 is the brightness of the RGB of pixels of which 2 share a chroma
+// sample.
+//
+//go:noescape
+func ycbcrLuma2AVX512(dst *float32, y *byte, cb *byte, cr *byte, n int)

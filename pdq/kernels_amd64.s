@@ -632,6 +632,448 @@ samples_end:
 	VZEROUPPER
 	RET
 
+// func greyLumaAVX2(dst *float32, src *byte, n int)
+// Requires: AVX, AVX2
+TEXT ·greyLumaAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	XORQ BX, BX
+
+along:
+	CMPQ      BX, DX
+	JGE       along_end
+	VPMOVZXBD (CX)(BX*1), Y0
+	VCVTDQ2PS Y0, Y0
+	VMOVUPS   Y0, (AX)(BX*4)
+	ADDQ      $0x00000008, BX
+	JMP       along
+
+along_end:
+	VZEROUPPER
+	RET
+
+// func rgbaLumaAVX2(dst *float32, src *byte, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·rgbaLumaAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	XORQ BX, BX
+
+along:
+	CMPQ         BX, DX
+	JGE          along_end
+	VMOVUPS      (CX)(BX*4), Y0
+	VPSRLW       $0x08, Y0, Y1
+	VPAND        lanesff00ff<>+0(SB), Y0, Y0
+	VPMADDWD     lanes72012b<>+0(SB), Y0, Y0
+	VPMADDWD     lanes24b<>+0(SB), Y1, Y1
+	VPADDD       Y1, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VMOVUPS      lanes447a0000<>+0(SB), Y1
+	VMOVUPS      lanes3a83126f<>+0(SB), Y2
+	VMULPS       Y2, Y0, Y3
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS Y1, Y3, Y0
+	VFMADD231PS  Y2, Y0, Y3
+	VMOVUPS      Y3, (AX)(BX*4)
+	ADDQ         $0x00000008, BX
+	JMP          along
+
+along_end:
+	VZEROUPPER
+	RET
+
+DATA lanesff00ff<>+0(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+4(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+8(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+12(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+16(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+20(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+24(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+28(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+32(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+36(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+40(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+44(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+48(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+52(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+56(SB)/4, $0x00ff00ff
+DATA lanesff00ff<>+60(SB)/4, $0x00ff00ff
+GLOBL lanesff00ff<>(SB), RODATA|NOPTR, $64
+
+DATA lanes72012b<>+0(SB)/4, $0x0072012b
+DATA lanes72012b<>+4(SB)/4, $0x0072012b
+DATA lanes72012b<>+8(SB)/4, $0x0072012b
+DATA lanes72012b<>+12(SB)/4, $0x0072012b
+DATA lanes72012b<>+16(SB)/4, $0x0072012b
+DATA lanes72012b<>+20(SB)/4, $0x0072012b
+DATA lanes72012b<>+24(SB)/4, $0x0072012b
+DATA lanes72012b<>+28(SB)/4, $0x0072012b
+DATA lanes72012b<>+32(SB)/4, $0x0072012b
+DATA lanes72012b<>+36(SB)/4, $0x0072012b
+DATA lanes72012b<>+40(SB)/4, $0x0072012b
+DATA lanes72012b<>+44(SB)/4, $0x0072012b
+DATA lanes72012b<>+48(SB)/4, $0x0072012b
+DATA lanes72012b<>+52(SB)/4, $0x0072012b
+DATA lanes72012b<>+56(SB)/4, $0x0072012b
+DATA lanes72012b<>+60(SB)/4, $0x0072012b
+GLOBL lanes72012b<>(SB), RODATA|NOPTR, $64
+
+DATA lanes24b<>+0(SB)/4, $0x0000024b
+DATA lanes24b<>+4(SB)/4, $0x0000024b
+DATA lanes24b<>+8(SB)/4, $0x0000024b
+DATA lanes24b<>+12(SB)/4, $0x0000024b
+DATA lanes24b<>+16(SB)/4, $0x0000024b
+DATA lanes24b<>+20(SB)/4, $0x0000024b
+DATA lanes24b<>+24(SB)/4, $0x0000024b
+DATA lanes24b<>+28(SB)/4, $0x0000024b
+DATA lanes24b<>+32(SB)/4, $0x0000024b
+DATA lanes24b<>+36(SB)/4, $0x0000024b
+DATA lanes24b<>+40(SB)/4, $0x0000024b
+DATA lanes24b<>+44(SB)/4, $0x0000024b
+DATA lanes24b<>+48(SB)/4, $0x0000024b
+DATA lanes24b<>+52(SB)/4, $0x0000024b
+DATA lanes24b<>+56(SB)/4, $0x0000024b
+DATA lanes24b<>+60(SB)/4, $0x0000024b
+GLOBL lanes24b<>(SB), RODATA|NOPTR, $64
+
+DATA lanes447a0000<>+0(SB)/4, $0x447a0000
+DATA lanes447a0000<>+4(SB)/4, $0x447a0000
+DATA lanes447a0000<>+8(SB)/4, $0x447a0000
+DATA lanes447a0000<>+12(SB)/4, $0x447a0000
+DATA lanes447a0000<>+16(SB)/4, $0x447a0000
+DATA lanes447a0000<>+20(SB)/4, $0x447a0000
+DATA lanes447a0000<>+24(SB)/4, $0x447a0000
+DATA lanes447a0000<>+28(SB)/4, $0x447a0000
+DATA lanes447a0000<>+32(SB)/4, $0x447a0000
+DATA lanes447a0000<>+36(SB)/4, $0x447a0000
+DATA lanes447a0000<>+40(SB)/4, $0x447a0000
+DATA lanes447a0000<>+44(SB)/4, $0x447a0000
+DATA lanes447a0000<>+48(SB)/4, $0x447a0000
+DATA lanes447a0000<>+52(SB)/4, $0x447a0000
+DATA lanes447a0000<>+56(SB)/4, $0x447a0000
+DATA lanes447a0000<>+60(SB)/4, $0x447a0000
+GLOBL lanes447a0000<>(SB), RODATA|NOPTR, $64
+
+DATA lanes3a83126f<>+0(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+4(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+8(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+12(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+16(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+20(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+24(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+28(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+32(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+36(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+40(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+44(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+48(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+52(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+56(SB)/4, $0x3a83126f
+DATA lanes3a83126f<>+60(SB)/4, $0x3a83126f
+GLOBL lanes3a83126f<>(SB), RODATA|NOPTR, $64
+
+// func ycbcrLuma1AVX2(dst *float32, y *byte, cb *byte, cr *byte, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·ycbcrLuma1AVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ y+8(FP), CX
+	MOVQ cb+16(FP), DX
+	MOVQ cr+24(FP), BX
+	MOVQ n+32(FP), SI
+	XORQ R8, R8
+
+along:
+	CMPQ         R8, SI
+	JGE          along_end
+	MOVQ         R8, DI
+	VPMOVZXBD    (CX)(R8*1), Y0
+	VPMULLD      lanes10101<>+0(SB), Y0, Y0
+	VPMOVZXBD    (DX)(DI*1), Y1
+	VPSUBD       lanes80<>+0(SB), Y1, Y1
+	VPMOVZXBD    (BX)(DI*1), Y2
+	VPSUBD       lanes80<>+0(SB), Y2, Y2
+	VPMULLD      lanes166e9<>+0(SB), Y2, Y3
+	VPADDD       Y3, Y0, Y3
+	VPMULLD      lanes581a<>+0(SB), Y1, Y4
+	VPSUBD       Y4, Y0, Y4
+	VPMULLD      lanesb6d2<>+0(SB), Y2, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPMULLD      lanes1c5a2<>+0(SB), Y1, Y1
+	VPADDD       Y1, Y0, Y0
+	VPSRAD       $0x10, Y3, Y3
+	VPMAXSD      lanes0<>+0(SB), Y3, Y3
+	VPMINSD      lanesff<>+0(SB), Y3, Y3
+	VPSRAD       $0x10, Y4, Y4
+	VPMAXSD      lanes0<>+0(SB), Y4, Y4
+	VPMINSD      lanesff<>+0(SB), Y4, Y4
+	VPSRAD       $0x10, Y0, Y0
+	VPMAXSD      lanes0<>+0(SB), Y0, Y0
+	VPMINSD      lanesff<>+0(SB), Y0, Y0
+	VPSLLD       $0x10, Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPMADDWD     lanes24b012b<>+0(SB), Y3, Y3
+	VPMADDWD     lanes72<>+0(SB), Y0, Y0
+	VPADDD       Y0, Y3, Y3
+	VCVTDQ2PS    Y3, Y0
+	VMOVUPS      lanes447a0000<>+0(SB), Y1
+	VMOVUPS      lanes3a83126f<>+0(SB), Y2
+	VMULPS       Y2, Y0, Y3
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS Y1, Y3, Y0
+	VFMADD231PS  Y2, Y0, Y3
+	VMOVUPS      Y3, (AX)(R8*4)
+	ADDQ         $0x00000008, R8
+	JMP          along
+
+along_end:
+	VZEROUPPER
+	RET
+
+DATA lanes10101<>+0(SB)/4, $0x00010101
+DATA lanes10101<>+4(SB)/4, $0x00010101
+DATA lanes10101<>+8(SB)/4, $0x00010101
+DATA lanes10101<>+12(SB)/4, $0x00010101
+DATA lanes10101<>+16(SB)/4, $0x00010101
+DATA lanes10101<>+20(SB)/4, $0x00010101
+DATA lanes10101<>+24(SB)/4, $0x00010101
+DATA lanes10101<>+28(SB)/4, $0x00010101
+DATA lanes10101<>+32(SB)/4, $0x00010101
+DATA lanes10101<>+36(SB)/4, $0x00010101
+DATA lanes10101<>+40(SB)/4, $0x00010101
+DATA lanes10101<>+44(SB)/4, $0x00010101
+DATA lanes10101<>+48(SB)/4, $0x00010101
+DATA lanes10101<>+52(SB)/4, $0x00010101
+DATA lanes10101<>+56(SB)/4, $0x00010101
+DATA lanes10101<>+60(SB)/4, $0x00010101
+GLOBL lanes10101<>(SB), RODATA|NOPTR, $64
+
+DATA lanes80<>+0(SB)/4, $0x00000080
+DATA lanes80<>+4(SB)/4, $0x00000080
+DATA lanes80<>+8(SB)/4, $0x00000080
+DATA lanes80<>+12(SB)/4, $0x00000080
+DATA lanes80<>+16(SB)/4, $0x00000080
+DATA lanes80<>+20(SB)/4, $0x00000080
+DATA lanes80<>+24(SB)/4, $0x00000080
+DATA lanes80<>+28(SB)/4, $0x00000080
+DATA lanes80<>+32(SB)/4, $0x00000080
+DATA lanes80<>+36(SB)/4, $0x00000080
+DATA lanes80<>+40(SB)/4, $0x00000080
+DATA lanes80<>+44(SB)/4, $0x00000080
+DATA lanes80<>+48(SB)/4, $0x00000080
+DATA lanes80<>+52(SB)/4, $0x00000080
+DATA lanes80<>+56(SB)/4, $0x00000080
+DATA lanes80<>+60(SB)/4, $0x00000080
+GLOBL lanes80<>(SB), RODATA|NOPTR, $64
+
+DATA lanes166e9<>+0(SB)/4, $0x000166e9
+DATA lanes166e9<>+4(SB)/4, $0x000166e9
+DATA lanes166e9<>+8(SB)/4, $0x000166e9
+DATA lanes166e9<>+12(SB)/4, $0x000166e9
+DATA lanes166e9<>+16(SB)/4, $0x000166e9
+DATA lanes166e9<>+20(SB)/4, $0x000166e9
+DATA lanes166e9<>+24(SB)/4, $0x000166e9
+DATA lanes166e9<>+28(SB)/4, $0x000166e9
+DATA lanes166e9<>+32(SB)/4, $0x000166e9
+DATA lanes166e9<>+36(SB)/4, $0x000166e9
+DATA lanes166e9<>+40(SB)/4, $0x000166e9
+DATA lanes166e9<>+44(SB)/4, $0x000166e9
+DATA lanes166e9<>+48(SB)/4, $0x000166e9
+DATA lanes166e9<>+52(SB)/4, $0x000166e9
+DATA lanes166e9<>+56(SB)/4, $0x000166e9
+DATA lanes166e9<>+60(SB)/4, $0x000166e9
+GLOBL lanes166e9<>(SB), RODATA|NOPTR, $64
+
+DATA lanes581a<>+0(SB)/4, $0x0000581a
+DATA lanes581a<>+4(SB)/4, $0x0000581a
+DATA lanes581a<>+8(SB)/4, $0x0000581a
+DATA lanes581a<>+12(SB)/4, $0x0000581a
+DATA lanes581a<>+16(SB)/4, $0x0000581a
+DATA lanes581a<>+20(SB)/4, $0x0000581a
+DATA lanes581a<>+24(SB)/4, $0x0000581a
+DATA lanes581a<>+28(SB)/4, $0x0000581a
+DATA lanes581a<>+32(SB)/4, $0x0000581a
+DATA lanes581a<>+36(SB)/4, $0x0000581a
+DATA lanes581a<>+40(SB)/4, $0x0000581a
+DATA lanes581a<>+44(SB)/4, $0x0000581a
+DATA lanes581a<>+48(SB)/4, $0x0000581a
+DATA lanes581a<>+52(SB)/4, $0x0000581a
+DATA lanes581a<>+56(SB)/4, $0x0000581a
+DATA lanes581a<>+60(SB)/4, $0x0000581a
+GLOBL lanes581a<>(SB), RODATA|NOPTR, $64
+
+DATA lanesb6d2<>+0(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+4(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+8(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+12(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+16(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+20(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+24(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+28(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+32(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+36(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+40(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+44(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+48(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+52(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+56(SB)/4, $0x0000b6d2
+DATA lanesb6d2<>+60(SB)/4, $0x0000b6d2
+GLOBL lanesb6d2<>(SB), RODATA|NOPTR, $64
+
+DATA lanes1c5a2<>+0(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+4(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+8(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+12(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+16(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+20(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+24(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+28(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+32(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+36(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+40(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+44(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+48(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+52(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+56(SB)/4, $0x0001c5a2
+DATA lanes1c5a2<>+60(SB)/4, $0x0001c5a2
+GLOBL lanes1c5a2<>(SB), RODATA|NOPTR, $64
+
+DATA lanes0<>+0(SB)/4, $0x00000000
+DATA lanes0<>+4(SB)/4, $0x00000000
+DATA lanes0<>+8(SB)/4, $0x00000000
+DATA lanes0<>+12(SB)/4, $0x00000000
+DATA lanes0<>+16(SB)/4, $0x00000000
+DATA lanes0<>+20(SB)/4, $0x00000000
+DATA lanes0<>+24(SB)/4, $0x00000000
+DATA lanes0<>+28(SB)/4, $0x00000000
+DATA lanes0<>+32(SB)/4, $0x00000000
+DATA lanes0<>+36(SB)/4, $0x00000000
+DATA lanes0<>+40(SB)/4, $0x00000000
+DATA lanes0<>+44(SB)/4, $0x00000000
+DATA lanes0<>+48(SB)/4, $0x00000000
+DATA lanes0<>+52(SB)/4, $0x00000000
+DATA lanes0<>+56(SB)/4, $0x00000000
+DATA lanes0<>+60(SB)/4, $0x00000000
+GLOBL lanes0<>(SB), RODATA|NOPTR, $64
+
+DATA lanesff<>+0(SB)/4, $0x000000ff
+DATA lanesff<>+4(SB)/4, $0x000000ff
+DATA lanesff<>+8(SB)/4, $0x000000ff
+DATA lanesff<>+12(SB)/4, $0x000000ff
+DATA lanesff<>+16(SB)/4, $0x000000ff
+DATA lanesff<>+20(SB)/4, $0x000000ff
+DATA lanesff<>+24(SB)/4, $0x000000ff
+DATA lanesff<>+28(SB)/4, $0x000000ff
+DATA lanesff<>+32(SB)/4, $0x000000ff
+DATA lanesff<>+36(SB)/4, $0x000000ff
+DATA lanesff<>+40(SB)/4, $0x000000ff
+DATA lanesff<>+44(SB)/4, $0x000000ff
+DATA lanesff<>+48(SB)/4, $0x000000ff
+DATA lanesff<>+52(SB)/4, $0x000000ff
+DATA lanesff<>+56(SB)/4, $0x000000ff
+DATA lanesff<>+60(SB)/4, $0x000000ff
+GLOBL lanesff<>(SB), RODATA|NOPTR, $64
+
+DATA lanes24b012b<>+0(SB)/4, $0x024b012b
+DATA lanes24b012b<>+4(SB)/4, $0x024b012b
+DATA lanes24b012b<>+8(SB)/4, $0x024b012b
+DATA lanes24b012b<>+12(SB)/4, $0x024b012b
+DATA lanes24b012b<>+16(SB)/4, $0x024b012b
+DATA lanes24b012b<>+20(SB)/4, $0x024b012b
+DATA lanes24b012b<>+24(SB)/4, $0x024b012b
+DATA lanes24b012b<>+28(SB)/4, $0x024b012b
+DATA lanes24b012b<>+32(SB)/4, $0x024b012b
+DATA lanes24b012b<>+36(SB)/4, $0x024b012b
+DATA lanes24b012b<>+40(SB)/4, $0x024b012b
+DATA lanes24b012b<>+44(SB)/4, $0x024b012b
+DATA lanes24b012b<>+48(SB)/4, $0x024b012b
+DATA lanes24b012b<>+52(SB)/4, $0x024b012b
+DATA lanes24b012b<>+56(SB)/4, $0x024b012b
+DATA lanes24b012b<>+60(SB)/4, $0x024b012b
+GLOBL lanes24b012b<>(SB), RODATA|NOPTR, $64
+
+DATA lanes72<>+0(SB)/4, $0x00000072
+DATA lanes72<>+4(SB)/4, $0x00000072
+DATA lanes72<>+8(SB)/4, $0x00000072
+DATA lanes72<>+12(SB)/4, $0x00000072
+DATA lanes72<>+16(SB)/4, $0x00000072
+DATA lanes72<>+20(SB)/4, $0x00000072
+DATA lanes72<>+24(SB)/4, $0x00000072
+DATA lanes72<>+28(SB)/4, $0x00000072
+DATA lanes72<>+32(SB)/4, $0x00000072
+DATA lanes72<>+36(SB)/4, $0x00000072
+DATA lanes72<>+40(SB)/4, $0x00000072
+DATA lanes72<>+44(SB)/4, $0x00000072
+DATA lanes72<>+48(SB)/4, $0x00000072
+DATA lanes72<>+52(SB)/4, $0x00000072
+DATA lanes72<>+56(SB)/4, $0x00000072
+DATA lanes72<>+60(SB)/4, $0x00000072
+GLOBL lanes72<>(SB), RODATA|NOPTR, $64
+
+// func ycbcrLuma2AVX2(dst *float32, y *byte, cb *byte, cr *byte, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·ycbcrLuma2AVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ y+8(FP), CX
+	MOVQ cb+16(FP), DX
+	MOVQ cr+24(FP), BX
+	MOVQ n+32(FP), SI
+	XORQ R8, R8
+
+along:
+	CMPQ         R8, SI
+	JGE          along_end
+	MOVQ         R8, DI
+	SHRQ         $0x01, DI
+	VPMOVZXBD    (CX)(R8*1), Y0
+	VPMULLD      lanes10101<>+0(SB), Y0, Y0
+	VMOVD        (DX)(DI*1), X1
+	VPUNPCKLBW   X1, X1, X1
+	VPMOVZXBD    X1, Y1
+	VPSUBD       lanes80<>+0(SB), Y1, Y1
+	VMOVD        (BX)(DI*1), X2
+	VPUNPCKLBW   X2, X2, X2
+	VPMOVZXBD    X2, Y2
+	VPSUBD       lanes80<>+0(SB), Y2, Y2
+	VPMULLD      lanes166e9<>+0(SB), Y2, Y3
+	VPADDD       Y3, Y0, Y3
+	VPMULLD      lanes581a<>+0(SB), Y1, Y4
+	VPSUBD       Y4, Y0, Y4
+	VPMULLD      lanesb6d2<>+0(SB), Y2, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPMULLD      lanes1c5a2<>+0(SB), Y1, Y1
+	VPADDD       Y1, Y0, Y0
+	VPSRAD       $0x10, Y3, Y3
+	VPMAXSD      lanes0<>+0(SB), Y3, Y3
+	VPMINSD      lanesff<>+0(SB), Y3, Y3
+	VPSRAD       $0x10, Y4, Y4
+	VPMAXSD      lanes0<>+0(SB), Y4, Y4
+	VPMINSD      lanesff<>+0(SB), Y4, Y4
+	VPSRAD       $0x10, Y0, Y0
+	VPMAXSD      lanes0<>+0(SB), Y0, Y0
+	VPMINSD      lanesff<>+0(SB), Y0, Y0
+	VPSLLD       $0x10, Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPMADDWD     lanes24b012b<>+0(SB), Y3, Y3
+	VPMADDWD     lanes72<>+0(SB), Y0, Y0
+	VPADDD       Y0, Y3, Y3
+	VCVTDQ2PS    Y3, Y0
+	VMOVUPS      lanes447a0000<>+0(SB), Y1
+	VMOVUPS      lanes3a83126f<>+0(SB), Y2
+	VMULPS       Y2, Y0, Y3
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS Y1, Y3, Y0
+	VFMADD231PS  Y2, Y0, Y3
+	VMOVUPS      Y3, (AX)(R8*4)
+	ADDQ         $0x00000008, R8
+	JMP          along
+
+along_end:
+	VZEROUPPER
+	RET
+
 // func transposeAVX512(dst *float32, src *float32, stride int, groups int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·transposeAVX512(SB), NOSPLIT, $0-32
@@ -1255,5 +1697,177 @@ taps_end:
 	JNZ     samples
 
 samples_end:
+	VZEROUPPER
+	RET
+
+// func greyLumaAVX512(dst *float32, src *byte, n int)
+// Requires: AVX, AVX512F
+TEXT ·greyLumaAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	XORQ BX, BX
+
+along:
+	CMPQ      BX, DX
+	JGE       along_end
+	VPMOVZXBD (CX)(BX*1), Z0
+	VCVTDQ2PS Z0, Z0
+	VMOVUPS   Z0, (AX)(BX*4)
+	ADDQ      $0x00000010, BX
+	JMP       along
+
+along_end:
+	VZEROUPPER
+	RET
+
+// func rgbaLumaAVX512(dst *float32, src *byte, n int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·rgbaLumaAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	XORQ BX, BX
+
+along:
+	CMPQ         BX, DX
+	JGE          along_end
+	VMOVUPS      (CX)(BX*4), Z0
+	VPSRLW       $0x08, Z0, Z1
+	VPANDD       lanesff00ff<>+0(SB), Z0, Z0
+	VPMADDWD     lanes72012b<>+0(SB), Z0, Z0
+	VPMADDWD     lanes24b<>+0(SB), Z1, Z1
+	VPADDD       Z1, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VMOVUPS      lanes447a0000<>+0(SB), Z1
+	VMOVUPS      lanes3a83126f<>+0(SB), Z2
+	VMULPS       Z2, Z0, Z3
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS Z1, Z3, Z0
+	VFMADD231PS  Z2, Z0, Z3
+	VMOVUPS      Z3, (AX)(BX*4)
+	ADDQ         $0x00000010, BX
+	JMP          along
+
+along_end:
+	VZEROUPPER
+	RET
+
+// func ycbcrLuma1AVX512(dst *float32, y *byte, cb *byte, cr *byte, n int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·ycbcrLuma1AVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ y+8(FP), CX
+	MOVQ cb+16(FP), DX
+	MOVQ cr+24(FP), BX
+	MOVQ n+32(FP), SI
+	XORQ R8, R8
+
+along:
+	CMPQ         R8, SI
+	JGE          along_end
+	MOVQ         R8, DI
+	VPMOVZXBD    (CX)(R8*1), Z0
+	VPMULLD      lanes10101<>+0(SB), Z0, Z0
+	VPMOVZXBD    (DX)(DI*1), Z1
+	VPSUBD       lanes80<>+0(SB), Z1, Z1
+	VPMOVZXBD    (BX)(DI*1), Z2
+	VPSUBD       lanes80<>+0(SB), Z2, Z2
+	VPMULLD      lanes166e9<>+0(SB), Z2, Z3
+	VPADDD       Z3, Z0, Z3
+	VPMULLD      lanes581a<>+0(SB), Z1, Z4
+	VPSUBD       Z4, Z0, Z4
+	VPMULLD      lanesb6d2<>+0(SB), Z2, Z2
+	VPSUBD       Z2, Z4, Z4
+	VPMULLD      lanes1c5a2<>+0(SB), Z1, Z1
+	VPADDD       Z1, Z0, Z0
+	VPSRAD       $0x10, Z3, Z3
+	VPMAXSD      lanes0<>+0(SB), Z3, Z3
+	VPMINSD      lanesff<>+0(SB), Z3, Z3
+	VPSRAD       $0x10, Z4, Z4
+	VPMAXSD      lanes0<>+0(SB), Z4, Z4
+	VPMINSD      lanesff<>+0(SB), Z4, Z4
+	VPSRAD       $0x10, Z0, Z0
+	VPMAXSD      lanes0<>+0(SB), Z0, Z0
+	VPMINSD      lanesff<>+0(SB), Z0, Z0
+	VPSLLD       $0x10, Z4, Z4
+	VPORD        Z4, Z3, Z3
+	VPMADDWD     lanes24b012b<>+0(SB), Z3, Z3
+	VPMADDWD     lanes72<>+0(SB), Z0, Z0
+	VPADDD       Z0, Z3, Z3
+	VCVTDQ2PS    Z3, Z0
+	VMOVUPS      lanes447a0000<>+0(SB), Z1
+	VMOVUPS      lanes3a83126f<>+0(SB), Z2
+	VMULPS       Z2, Z0, Z3
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS Z1, Z3, Z0
+	VFMADD231PS  Z2, Z0, Z3
+	VMOVUPS      Z3, (AX)(R8*4)
+	ADDQ         $0x00000010, R8
+	JMP          along
+
+along_end:
+	VZEROUPPER
+	RET
+
+// func ycbcrLuma2AVX512(dst *float32, y *byte, cb *byte, cr *byte, n int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·ycbcrLuma2AVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ y+8(FP), CX
+	MOVQ cb+16(FP), DX
+	MOVQ cr+24(FP), BX
+	MOVQ n+32(FP), SI
+	XORQ R8, R8
+
+along:
+	CMPQ         R8, SI
+	JGE          along_end
+	MOVQ         R8, DI
+	SHRQ         $0x01, DI
+	VPMOVZXBD    (CX)(R8*1), Z0
+	VPMULLD      lanes10101<>+0(SB), Z0, Z0
+	VMOVQ        (DX)(DI*1), X1
+	VPUNPCKLBW   X1, X1, X1
+	VPMOVZXBD    X1, Z1
+	VPSUBD       lanes80<>+0(SB), Z1, Z1
+	VMOVQ        (BX)(DI*1), X2
+	VPUNPCKLBW   X2, X2, X2
+	VPMOVZXBD    X2, Z2
+	VPSUBD       lanes80<>+0(SB), Z2, Z2
+	VPMULLD      lanes166e9<>+0(SB), Z2, Z3
+	VPADDD       Z3, Z0, Z3
+	VPMULLD      lanes581a<>+0(SB), Z1, Z4
+	VPSUBD       Z4, Z0, Z4
+	VPMULLD      lanesb6d2<>+0(SB), Z2, Z2
+	VPSUBD       Z2, Z4, Z4
+	VPMULLD      lanes1c5a2<>+0(SB), Z1, Z1
+	VPADDD       Z1, Z0, Z0
+	VPSRAD       $0x10, Z3, Z3
+	VPMAXSD      lanes0<>+0(SB), Z3, Z3
+	VPMINSD      lanesff<>+0(SB), Z3, Z3
+	VPSRAD       $0x10, Z4, Z4
+	VPMAXSD      lanes0<>+0(SB), Z4, Z4
+	VPMINSD      lanesff<>+0(SB), Z4, Z4
+	VPSRAD       $0x10, Z0, Z0
+	VPMAXSD      lanes0<>+0(SB), Z0, Z0
+	VPMINSD      lanesff<>+0(SB), Z0, Z0
+	VPSLLD       $0x10, Z4, Z4
+	VPORD        Z4, Z3, Z3
+	VPMADDWD     lanes24b012b<>+0(SB), Z3, Z3
+	VPMADDWD     lanes72<>+0(SB), Z0, Z0
+	VPADDD       Z0, Z3, Z3
+	VCVTDQ2PS    Z3, Z0
+	VMOVUPS      lanes447a0000<>+0(SB), Z1
+	VMOVUPS      lanes3a83126f<>+0(SB), Z2
+	VMULPS       Z2, Z0, Z3
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS Z1, Z3, Z0
+	VFMADD231PS  Z2, Z0, Z3
+	VMOVUPS      Z3, (AX)(R8*4)
+	ADDQ         $0x00000010, R8
+	JMP          along
+
+along_end:
 	VZEROUPPER
 	RET

@@ -116,10 +116,7 @@ func stepSum(s *square) int {
 
 func addScaled(dst, src []float32, weight float32) {
 	dst = dst[:len(src)]
-	n := 0
-	if active != portable {
-		n = len(src) / active.lanes() * active.lanes()
-	}
+	n := whole(len(src))
 	switch {
 	case n == 0:
 	case active == avx512:

@@ -30,3 +30,11 @@ func addScaled(dst, src []float32, weight float32) { addScaledPortable(dst, src,
 func (t *tents) weigh(dst, src []float32, stride int, _ *[]float32) {
 	t.weighPortable(dst, src, stride)
 }
+
+func greyLuma(row []float32, line []byte) { greyLumaPortable(row, line) }
+
+func rgbaLuma(row []float32, line []byte) { rgbaLumaPortable(row, line) }
+
+func ycbcrLuma(row []float32, y, cb, cr []byte, skip, across int) {
+	ycbcrLumaPortable(row, y, cb, cr, skip, across)
+}

@@ -87,6 +87,10 @@ func main() {
 		v.steps()
 		v.addScaled()
 		v.weighColumns()
+		v.greyLuma()
+		v.rgbaLuma()
+		v.ycbcrLuma(1)
+		v.ycbcrLuma(2)
 	}
 	Generate()
 }
