@@ -51,6 +51,9 @@ func Window(n int) int                       { return window(n) }
 func SampleAt(i, n int) int                  { return sampleAt(i, n) }
 func DCTMatrix() [frequencies * side]float32 { return dct().d }
 
+// Vectors names the kernels in use.
+func Vectors() string { return active.String() }
+
 // VectorWindow is the longest box that kernels compute.
 const VectorWindow = 512
 

@@ -1,6 +1,7 @@
 package pdq_test
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
@@ -20,9 +21,8 @@ func photo(b *testing.B, file string, width, height int) image.Image {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
 	img, err := jpeg.Decode(f)
-	if err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		b.Fatal(err)
 	}
 	scaled := image.NewNRGBA(image.Rect(0, 0, width, height))

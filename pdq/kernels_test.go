@@ -10,6 +10,13 @@ import (
 	"mediagate/pdq"
 )
 
+// TestVectorsInUse makes sure that a run which is to try certain kernels does.
+func TestVectorsInUse(t *testing.T) {
+	if want := os.Getenv("MEDIAGATE_TEST_VECTORS"); want != "" && want != pdq.Vectors() {
+		t.Errorf("the kernels in use are %s, not %s", pdq.Vectors(), want)
+	}
+}
+
 // FuzzKernels looks for a plane whose samples or hash depend on the kernels.
 func FuzzKernels(f *testing.F) {
 	f.Add(uint16(512), uint16(512), uint8(0), uint64(1))
