@@ -217,5 +217,5 @@ func (q *quarantine) hash(ctx context.Context, client *homeserver.Client, item m
 	if d.Length >= 0 && int64(len(content)) != d.Length {
 		return media.Signals{}, fmt.Errorf("%w before its end", homeserver.ErrBroken)
 	}
-	return q.pool.Decode(ctx, digester.Signals(content), content)
+	return q.pool.Decode(ctx, digester.Signals(content), content, media.Exact)
 }

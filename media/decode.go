@@ -17,17 +17,27 @@ import (
 	"mediagate/pdq"
 )
 
+// tally counts the views of a picture that were hashed, also those whose hashes
+// were dropped as repetitions, by how that was done.
+type tally struct{ exact, screened int }
+
 // hashPicture decodes a picture that passed probe and hashes its views, the
 // primary one first and only those that differ from it. It runs in a worker
 // process only.
-func hashPicture(content []byte, p probed) ([]Hash, Refusal) {
+func hashPicture(content []byte, p probed, how Hashing) ([]Hash, tally, Refusal) {
 	img, err := decode(p, content)
 	if err != nil {
-		return nil, RefusedUnreadable
+		return nil, tally{}, RefusedUnreadable
 	}
 	var hashes []Hash
+	var made tally
 	add := func(v Variant, view pdq.View) {
-		h, quality := pdq.FromView(img, view)
+		h, quality, exact := hashView(img, view, how)
+		if exact {
+			made.exact++
+		} else {
+			made.screened++
+		}
 		same := func(other Hash) bool { return other.PDQ == h && other.Quality >= quality }
 		if !slices.ContainsFunc(hashes, same) {
 			hashes = append(hashes, Hash{PDQ: h, Quality: quality, Variant: v})
@@ -46,7 +56,16 @@ func hashPicture(content []byte, p probed) ([]Hash, Refusal) {
 	case *image.Paletted, *image.CMYK:
 		add(Compatible, pdq.View{Raw: true})
 	}
-	return hashes, ""
+	return hashes, made, ""
+}
+
+// hashView also tells whether it went the exact way.
+func hashView(img image.Image, v pdq.View, how Hashing) (h pdq.Hash, quality int, exact bool) {
+	if how == Screening {
+		return pdq.Screen(img, v)
+	}
+	h, quality = pdq.FromView(img, v)
+	return h, quality, true
 }
 
 // decode calls the decoder by name: image.Decode would call whatever some

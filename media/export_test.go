@@ -23,19 +23,20 @@ func (p *Pool) WorkerPID() int {
 	return w.cmd.Process.Pid
 }
 
-// Probe and HashPicture are what runs in a worker.
-func Probe(content []byte, c Config) (ok bool) {
+// HashPicture is what runs in a worker. It returns nothing for what is refused.
+func HashPicture(content []byte, c Config, how Hashing) []Hash {
 	p, refusal := probe(content, c.limits())
-	if refusal == "" {
-		hashPicture(content, p)
+	if refusal != "" {
+		return nil
 	}
-	return refusal == ""
+	hashes, _, _ := hashPicture(content, p, how)
+	return hashes
 }
 
-// ReadReply reads what a worker sends.
-func ReadReply(raw []byte, c Config) ([]Hash, error) {
-	r, err := readReply(bytes.NewReader(raw), c.limits())
-	return r.hashes, err
+// ReadReply reads what a worker sends that was asked for one way of hashing.
+func ReadReply(raw []byte, c Config, how Hashing) (hashes []Hash, exact, screened int, err error) {
+	r, err := readReply(bytes.NewReader(raw), request{Hashing: how, Limits: c.limits()})
+	return r.hashes, r.made.exact, r.made.screened, err
 }
 
 // Serve is the worker's loop.

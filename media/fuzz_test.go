@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"mediagate/internal/bombtest"
 	"mediagate/media"
 )
@@ -33,19 +35,28 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(bombtest.JPEGScans(64, 20))
 	f.Add(bombtest.GIFFrames(2)[:2000])
-	f.Fuzz(func(_ *testing.T, content []byte) {
-		media.Probe(content, smallLimits())
+	f.Fuzz(func(t *testing.T, content []byte) {
+		exact := media.HashPicture(content, smallLimits(), media.Exact)
+		if diff := cmp.Diff(exact, media.HashPicture(content, smallLimits(), media.Screening)); diff != "" {
+			t.Errorf("exact and screened:\n%s", diff)
+		}
 	})
 }
 
 // FuzzReply is a worker that was taken over and says what it likes.
 func FuzzReply(f *testing.F) {
-	f.Add(make([]byte, 300))
-	f.Add(bytes.Repeat([]byte{1}, 300))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		hashes, err := media.ReadReply(raw, smallLimits())
-		if err != nil && hashes != nil {
+	f.Add(make([]byte, 300), uint8(media.Exact))
+	f.Add(bytes.Repeat([]byte{1}, 300), uint8(media.Screening))
+	f.Add(validReply(), uint8(media.Exact))
+	f.Add(validReply(), uint8(media.Screening))
+	f.Fuzz(func(t *testing.T, raw []byte, how uint8) {
+		hashes, exact, screened, err := media.ReadReply(raw, smallLimits(), media.Hashing(how))
+		if err != nil && (hashes != nil || exact != 0 || screened != 0) {
 			t.Error("hashes beside an error")
+		}
+		if exact < 0 || screened < 0 || exact+screened > 5 || exact+screened < len(hashes) ||
+			len(hashes) == 0 && exact+screened > 0 || screened > 0 && media.Hashing(how) != media.Screening {
+			t.Errorf("%d hashes of %d exact and %d screened views", len(hashes), exact, screened)
 		}
 		for i, h := range hashes {
 			if h.Quality < 0 || h.Quality > 100 || h.Variant.String() == "" || (i == 0) != (h.Variant == media.Primary) {
@@ -55,15 +66,29 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-func TestReplyOutOfBoundsIsRefused(t *testing.T) {
-	// A valid reply: no refusal, 10×10, no estimate, one primary hash.
-	valid := make([]byte, 1+4+4+8+1+5*34)
+// validReply has no refusal, 10×10 pixels, no estimate, and one primary hash of
+// three views that were hashed exactly.
+func validReply() []byte {
+	valid := make([]byte, 1+4+4+8+1+1+1+5*34)
 	binary.LittleEndian.PutUint32(valid[1:], 10)
 	binary.LittleEndian.PutUint32(valid[5:], 10)
-	valid[17] = 1
-	valid[19] = 80
-	if hashes, err := media.ReadReply(valid, smallLimits()); err != nil || len(hashes) != 1 || hashes[0].Quality != 80 {
-		t.Fatalf("the valid reply: %v, %v", hashes, err)
+	valid[17], valid[18] = 1, 3
+	valid[21] = 80
+	return valid
+}
+
+func TestReplyOutOfBoundsIsRefused(t *testing.T) {
+	valid := validReply()
+	for how, change := range map[media.Hashing]func(b []byte){
+		media.Exact:     func(b []byte) { b[18] = 5 },
+		media.Screening: func(b []byte) { b[18], b[19] = 2, 3 },
+	} {
+		raw := bytes.Clone(valid)
+		change(raw)
+		hashes, exact, screened, err := media.ReadReply(raw, smallLimits(), how)
+		if err != nil || len(hashes) != 1 || hashes[0].Quality != 80 || exact != int(raw[18]) || screened != int(raw[19]) {
+			t.Fatalf("the valid reply: %v, %d exact, %d screened, %v", hashes, exact, screened, err)
+		}
 	}
 	for name, change := range map[string]func(b []byte){
 		"unknown refusal":     func(b []byte) { b[0] = 200 },
@@ -71,17 +96,29 @@ func TestReplyOutOfBoundsIsRefused(t *testing.T) {
 		"negative estimate":   func(b []byte) { b[16] = 0x80 },
 		"estimate past limit": func(b []byte) { b[13] = 0x41 },
 		"too many hashes":     func(b []byte) { b[17] = 6 },
-		"quality 101":         func(b []byte) { b[19] = 101 },
-		"unknown variant":     func(b []byte) { b[18] = 9 },
-		"no primary first":    func(b []byte) { b[18] = 1 },
+		"quality 101":         func(b []byte) { b[21] = 101 },
+		"unknown variant":     func(b []byte) { b[20] = 9 },
+		"no primary first":    func(b []byte) { b[20] = 1 },
+		"no view":             func(b []byte) { b[18] = 0 },
+		"views, but no hash":  func(b []byte) { b[17] = 0 },
+		"too many views":      func(b []byte) { b[18] = 6 },
+		"too many together":   func(b []byte) { b[18], b[19] = 3, 3 },
+		"many, in 8 bits few": func(b []byte) { b[18], b[19] = 255, 4 },
 	} {
-		raw := bytes.Clone(valid)
-		change(raw)
-		if _, err := media.ReadReply(raw, smallLimits()); err == nil {
-			t.Errorf("%s passes", name)
+		for _, how := range []media.Hashing{media.Exact, media.Screening} {
+			raw := bytes.Clone(valid)
+			change(raw)
+			if _, _, _, err := media.ReadReply(raw, smallLimits(), how); err == nil {
+				t.Errorf("%s passes", name)
+			}
 		}
 	}
-	if _, err := media.ReadReply(valid[:50], smallLimits()); err == nil {
+	unasked := bytes.Clone(valid)
+	unasked[18], unasked[19] = 2, 1
+	if _, _, _, err := media.ReadReply(unasked, smallLimits(), media.Exact); err == nil {
+		t.Error("screening that nobody asked for passes")
+	}
+	if _, _, _, err := media.ReadReply(valid[:50], smallLimits(), media.Exact); err == nil {
 		t.Error("half a reply passes")
 	}
 }

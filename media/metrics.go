@@ -7,6 +7,7 @@ type metrics struct {
 	pictures   *prometheus.CounterVec
 	workerEnds *prometheus.CounterVec
 	seconds    prometheus.Histogram
+	hashes     *prometheus.CounterVec
 }
 
 func newMetrics() metrics {
@@ -24,11 +25,26 @@ func newMetrics() metrics {
 			Help:    "Time from asking for a decoder to its answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
+		hashes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mediagate_hashes_total",
+			Help: "Views of pictures hashed, by how: exact as asked for, screened, or exact because screening was not sure (fallback).",
+		}, []string{"path"}),
 	}
 }
 
 func (m metrics) decoded(s Signals) {
 	m.pictures.WithLabelValues(s.Type, string(s.Refusal)).Inc()
+}
+
+func (m metrics) hashed(made tally, how Hashing) {
+	exact := "exact"
+	if how == Screening {
+		exact = "fallback"
+	}
+	m.hashes.WithLabelValues(exact).Add(float64(made.exact))
+	if how == Screening {
+		m.hashes.WithLabelValues("screened").Add(float64(made.screened))
+	}
 }
 
 // Describe and Collect make the pool's numbers, and its load at the moment,
@@ -45,4 +61,5 @@ func (p *Pool) Collect(ch chan<- prometheus.Metric) {
 	p.metrics.pictures.Collect(ch)
 	p.metrics.workerEnds.Collect(ch)
 	p.metrics.seconds.Collect(ch)
+	p.metrics.hashes.Collect(ch)
 }

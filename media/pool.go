@@ -72,20 +72,20 @@ func (p *Pool) Close() {
 	}
 }
 
-// Signals returns the signals of a content. A picture that cannot be decoded is
-// no error: its digests come with the reason in Refusal. An error means that
-// nobody knows what the content is: [ErrOverloaded], the context's end while
-// waiting, or a worker that cannot run at all.
+// Signals returns the signals of a content, with [Exact] hashes. A picture that
+// cannot be decoded is no error: its digests come with the reason in Refusal. An
+// error means that nobody knows what the content is: [ErrOverloaded], the
+// context's end while waiting, or a worker that cannot run at all.
 //
 // The context bounds the wait. A picture in work is finished, within the
 // deadline, even if nobody waits for it any more.
 func (p *Pool) Signals(ctx context.Context, content []byte) (Signals, error) {
-	return p.Decode(ctx, Digest(content), content)
+	return p.Decode(ctx, Digest(content), content, Exact)
 }
 
-// Decode is Signals for a content whose digests are known already: it adds what
-// only decoding tells.
-func (p *Pool) Decode(ctx context.Context, s Signals, content []byte) (Signals, error) {
+// Decode is Signals for a content whose digests are known already, hashed as the
+// caller wants: it adds what only decoding tells.
+func (p *Pool) Decode(ctx context.Context, s Signals, content []byte, how Hashing) (Signals, error) {
 	if s.Kind != Photo {
 		return s, nil
 	}
@@ -97,13 +97,15 @@ func (p *Pool) Decode(ctx context.Context, s Signals, content []byte) (Signals, 
 	ctx, span := otel.Tracer("mediagate/media").Start(ctx, "media.decode")
 	defer span.End()
 	start := time.Now()
-	r, err := p.picture(ctx, content)
+	r, err := p.picture(ctx, content, how)
 	if err != nil {
 		return Signals{}, err
 	}
 	p.metrics.seconds.Observe(time.Since(start).Seconds())
 	s.Width, s.Height, s.Hashes, s.Refusal = r.width, r.height, r.hashes, r.refusal
+	s.Screened = r.made.screened > 0
 	p.metrics.decoded(s)
+	p.metrics.hashed(r.made, how)
 	span.SetAttributes(attribute.String("type", s.Type), attribute.String("refusal", string(s.Refusal)))
 	return s, nil
 }
@@ -111,9 +113,9 @@ func (p *Pool) Decode(ctx context.Context, s Signals, content []byte) (Signals, 
 // picture decodes in a worker, and once more in a new one if the first may have
 // failed for another reason than the picture. If a second one was ended from
 // outside, nothing is known.
-func (p *Pool) picture(ctx context.Context, content []byte) (result, error) {
+func (p *Pool) picture(ctx context.Context, content []byte, how Hashing) (result, error) {
 	for fresh := false; ; fresh = true {
-		r, err := p.attempt(ctx, content, fresh)
+		r, err := p.attempt(ctx, content, how, fresh)
 		var f *failure
 		if !errors.As(err, &f) {
 			return r, err
@@ -130,20 +132,21 @@ func (p *Pool) picture(ctx context.Context, content []byte) (result, error) {
 }
 
 // attempt has one worker look at a picture, a new one if fresh.
-func (p *Pool) attempt(ctx context.Context, content []byte, fresh bool) (result, error) {
+func (p *Pool) attempt(ctx context.Context, content []byte, how Hashing, fresh bool) (result, error) {
 	w, err := p.acquire(ctx, fresh)
 	if err != nil {
 		return result{}, err
 	}
-	r, err := p.run(ctx, w, content)
+	r, err := p.run(ctx, w, content, how)
 	p.release(w, err)
 	return r, err
 }
 
 // run has a worker look at a picture. After an error the worker is spent.
-func (p *Pool) run(ctx context.Context, w *worker, content []byte) (result, error) {
+func (p *Pool) run(ctx context.Context, w *worker, content []byte, how Hashing) (result, error) {
 	start := time.Now()
-	r, err := w.header(content, p.limits, p.config.Deadline)
+	asked := request{Size: int64(len(content)), Hashing: how, Limits: p.limits}
+	r, err := w.header(content, asked, p.config.Deadline)
 	if err != nil || r.refusal != "" {
 		return r, err
 	}
@@ -155,7 +158,7 @@ func (p *Pool) run(ctx context.Context, w *worker, content []byte) (result, erro
 		return result{}, waitError(ctx)
 	}
 	defer p.memory.Release(need)
-	return w.decode(p.limits, left)
+	return w.decode(asked, left)
 }
 
 // timePerPixel is what a picture gets, beside the deadline, for each pixel that

@@ -24,8 +24,9 @@ import (
 
 // request precedes the bytes of a picture.
 type request struct {
-	Size   int64
-	Limits limits
+	Size    int64
+	Hashing Hashing
+	Limits  limits
 }
 
 // reply is what a worker says, once about the header and once about the pixels.
@@ -34,7 +35,9 @@ type reply struct {
 	Width, Height uint32
 	Estimate      int64
 	Count         uint8
-	Hashes        [variants]wireHash
+	// Exact and Screened are the tally.
+	Exact, Screened uint8
+	Hashes          [variants]wireHash
 }
 
 type wireHash struct {
@@ -53,11 +56,11 @@ const idleMemory = 16 << 20
 // errProtocol is a worker that said something no worker says.
 var errProtocol = errors.New("worker broke the protocol")
 
-func replyWith(p probed, hashes []Hash, refusal Refusal) reply {
+func replyWith(p probed, hashes []Hash, made tally, refusal Refusal) reply {
 	r := reply{
 		Refusal: uint8(slices.Index(refusals, refusal)),
 		Width:   uint32(p.width), Height: uint32(p.height), Estimate: p.estimate,
-		Count: uint8(len(hashes)),
+		Count: uint8(len(hashes)), Exact: uint8(made.exact), Screened: uint8(made.screened),
 	}
 	for i, h := range hashes {
 		r.Hashes[i] = wireHash{Variant: uint8(h.Variant), Quality: uint8(h.Quality), PDQ: h.PDQ.Bytes()}
@@ -71,25 +74,34 @@ type result struct {
 	width, height int
 	estimate      int64
 	hashes        []Hash
+	made          tally
 }
 
-func readReply(r io.Reader, l limits) (result, error) {
+// readReply reads what a worker says to a request.
+func readReply(r io.Reader, asked request) (result, error) {
 	var in reply
 	if err := binary.Read(r, binary.LittleEndian, &in); err != nil {
 		return result{}, err
 	}
-	side := uint32(l.MaxSide)
+	side, views := uint32(asked.Limits.MaxSide), int(in.Exact)+int(in.Screened)
 	switch {
 	case int(in.Refusal) >= len(refusals):
 		return result{}, fmt.Errorf("%w: refusal %d", errProtocol, in.Refusal)
 	case in.Width > side || in.Height > side:
 		return result{}, fmt.Errorf("%w: %d×%d pixels", errProtocol, in.Width, in.Height)
-	case in.Estimate < 0 || in.Estimate > l.Memory:
+	case in.Estimate < 0 || in.Estimate > asked.Limits.Memory:
 		return result{}, fmt.Errorf("%w: estimate of %d bytes", errProtocol, in.Estimate)
 	case int(in.Count) > len(in.Hashes):
 		return result{}, fmt.Errorf("%w: %d hashes", errProtocol, in.Count)
+	case views < int(in.Count), views > len(in.Hashes), in.Count == 0 && views > 0:
+		return result{}, fmt.Errorf("%w: %d hashes of %d views", errProtocol, in.Count, views)
+	case in.Screened > 0 && asked.Hashing != Screening:
+		return result{}, fmt.Errorf("%w: %d views were screened unasked", errProtocol, in.Screened)
 	}
-	out := result{refusal: refusals[in.Refusal], width: int(in.Width), height: int(in.Height), estimate: in.Estimate}
+	out := result{
+		refusal: refusals[in.Refusal], width: int(in.Width), height: int(in.Height), estimate: in.Estimate,
+		made: tally{exact: int(in.Exact), screened: int(in.Screened)},
+	}
 	for i, h := range in.Hashes[:in.Count] {
 		if int(h.Variant) >= variants || h.Quality > 100 || (i == 0) != (Variant(h.Variant) == Primary) {
 			return result{}, fmt.Errorf("%w: hash %d of variant %d and quality %d", errProtocol, i, h.Variant, h.Quality)
@@ -121,7 +133,7 @@ func serveOne(r io.Reader, w io.Writer, in request) error {
 		return fmt.Errorf("read picture: %w", err)
 	}
 	p, refusal := probe(content, in.Limits)
-	if err := binary.Write(w, binary.LittleEndian, replyWith(p, nil, refusal)); err != nil {
+	if err := binary.Write(w, binary.LittleEndian, replyWith(p, nil, tally{}, refusal)); err != nil {
 		return fmt.Errorf("write header: %w", err)
 	}
 	if refusal != "" {
@@ -131,14 +143,14 @@ func serveOne(r io.Reader, w io.Writer, in request) error {
 	if _, err := io.ReadFull(r, admitted[:]); err != nil {
 		return fmt.Errorf("await admission: %w", err)
 	}
-	hashes, refusal := hashPicture(content, p)
+	hashes, made, refusal := hashPicture(content, p, in.Hashing)
 	if p.estimate > idleMemory {
 		// Before the pool lends this picture's share to another one. A heap that
 		// is left to the collector also makes the next large picture fail: its
 		// planes are allocated at once, beside the garbage of this one.
 		debug.FreeOSMemory()
 	}
-	if err := binary.Write(w, binary.LittleEndian, replyWith(p, hashes, refusal)); err != nil {
+	if err := binary.Write(w, binary.LittleEndian, replyWith(p, hashes, made, refusal)); err != nil {
 		return fmt.Errorf("write hashes: %w", err)
 	}
 	return nil

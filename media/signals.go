@@ -42,7 +42,21 @@ type Signals struct {
 	// Refusal is why a picture was not decoded; empty if it was, and for
 	// contents that are no picture.
 	Refusal Refusal
+	// Screened tells that Hashes, or some of them, serve to look up and to nothing
+	// else: see [Screening].
+	Screened bool
 }
+
+// Hashing is a way to make the hashes of a picture.
+type Hashing uint8
+
+// Exact makes them as the reference does. Screening makes those that it can make
+// surely enough with less work, and the others exactly. No picture is known that
+// it hashes otherwise, but that is not proved: what is banked or told is Exact.
+const (
+	Exact Hashing = iota
+	Screening
+)
 
 // Hash is one PDQ hash of a picture.
 type Hash struct {

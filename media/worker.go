@@ -121,9 +121,9 @@ func (f *failure) Unwrap() error { return f.cause }
 
 // header sends a picture and returns what its header says. The worker is then
 // waiting for decode, unless the result holds a refusal.
-func (w *worker) header(content []byte, l limits, deadline time.Duration) (result, error) {
-	return w.timed(deadline, l, func() error {
-		if err := binary.Write(w.in, binary.LittleEndian, request{Size: int64(len(content)), Limits: l}); err != nil {
+func (w *worker) header(content []byte, asked request, deadline time.Duration) (result, error) {
+	return w.timed(deadline, asked, func() error {
+		if err := binary.Write(w.in, binary.LittleEndian, asked); err != nil {
 			return err
 		}
 		_, err := w.in.Write(content)
@@ -132,8 +132,8 @@ func (w *worker) header(content []byte, l limits, deadline time.Duration) (resul
 }
 
 // decode admits the picture whose header was read and returns its hashes.
-func (w *worker) decode(l limits, deadline time.Duration) (result, error) {
-	r, err := w.timed(deadline, l, func() error {
+func (w *worker) decode(asked request, deadline time.Duration) (result, error) {
+	r, err := w.timed(deadline, asked, func() error {
 		_, err := w.in.Write([]byte{proceed})
 		return err
 	})
@@ -146,7 +146,7 @@ func (w *worker) decode(l limits, deadline time.Duration) (result, error) {
 
 // timed sends something and reads the reply, killing the process if that takes
 // longer than deadline.
-func (w *worker) timed(deadline time.Duration, l limits, send func() error) (result, error) {
+func (w *worker) timed(deadline time.Duration, asked request, send func() error) (result, error) {
 	start := time.Now()
 	timer := time.AfterFunc(deadline, func() {
 		w.late.Store(true)
@@ -155,7 +155,7 @@ func (w *worker) timed(deadline time.Duration, l limits, send func() error) (res
 	err := send()
 	var r result
 	if err == nil {
-		r, err = readReply(w.out, l)
+		r, err = readReply(w.out, asked)
 	}
 	w.busy += time.Since(start)
 	if !timer.Stop() && err == nil {

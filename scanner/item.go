@@ -208,7 +208,7 @@ func (s *Scanner) signals(ctx context.Context, digests media.Signals, content []
 	if known, ok := s.cache.content(digests.SHA256); ok {
 		return known, nil
 	}
-	complete, err := s.pool.Decode(ctx, digests, content)
+	complete, err := s.pool.Decode(ctx, digests, content, media.Exact)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"mediagate/media"
 )
@@ -73,4 +74,28 @@ func Pool(t testing.TB, change func(*media.Config)) *media.Pool {
 	p := media.NewPool(Command(t), c)
 	t.Cleanup(p.Close)
 	return p
+}
+
+// Hashed reads what a pool counts: the views it hashed on each path. Paths that
+// were not taken are left out.
+func Hashed(t testing.TB, p *media.Pool) map[string]int {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(p)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]int)
+	for _, family := range families {
+		if family.GetName() != "mediagate_hashes_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if n := int(m.GetCounter().GetValue()); n > 0 {
+				counts[m.GetLabel()[0].GetValue()] = n
+			}
+		}
+	}
+	return counts
 }
