@@ -1,10 +1,13 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -47,10 +50,11 @@ var owners = []struct{ paths, by []string }{
 	{[]string{"image/jpeg", "image/png", "image/gif", "golang.org/x/image"}, []string{"media"}},
 }
 
-// listed is what go list tells of a package; Imports leave its tests out.
+// listed is what go list tells of a package; Imports and GoFiles leave its tests
+// out.
 type listed struct {
-	ImportPath string
-	Imports    []string
+	ImportPath, Dir  string
+	Imports, GoFiles []string
 }
 
 // name is the package's path without the module's.
@@ -70,7 +74,7 @@ func isBelow(path, parent string) bool { return path == parent || strings.HasPre
 
 func listPackages(t *testing.T) []listed {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,GoFiles", "./...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -147,5 +151,28 @@ func TestPDQNeedsNothingElse(t *testing.T) {
 	}
 	if got := strings.Fields(string(out)); !slices.Equal(got, []string{"golang.org/x/sys/cpu", module + "/pdq"}) {
 		t.Errorf("pdq needs %q", got)
+	}
+}
+
+// TestOnlyScansScreen: whoever hashes for a bank, an answer or the shell has no
+// word for anything but the exact way.
+func TestOnlyScansScreen(t *testing.T) {
+	said := false
+	for _, p := range listPackages(t) {
+		for _, name := range p.GoFiles {
+			source, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(source, []byte("media.Screening")) {
+				continue
+			}
+			if said = true; p.name() != "scanner" {
+				t.Errorf("%s/%s asks for screening", p.name(), name)
+			}
+		}
+	}
+	if !said {
+		t.Error("nobody asks for screening")
 	}
 }

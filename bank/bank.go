@@ -130,8 +130,12 @@ func pdqSignal(h media.Hash) Signal {
 
 // SignalsOf returns what is banked of a content that was hashed here: its
 // digests and, of a picture, the views that copies of it can be known by. A
-// view that only serves to look up foreign lists is left out.
+// view that only serves to look up foreign lists is left out. It panics if the
+// signals were screened: those are not for banks.
 func SignalsOf(s media.Signals) []Signal {
+	if s.Screened {
+		panic("bank: signals that were screened")
+	}
 	out := []Signal{
 		{Type: SHA256, Value: string(s.SHA256[:]), Quality: NoQuality},
 		{Type: MD5, Value: string(s.MD5[:]), Quality: NoQuality},

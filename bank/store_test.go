@@ -55,6 +55,15 @@ func pictureSignals(seed byte) []bank.Signal {
 	return bank.SignalsOf(s)
 }
 
+func TestScreenedSignalsAreForNoBank(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("they can be banked")
+		}
+	}()
+	bank.SignalsOf(media.Signals{Hashes: []media.Hash{{Quality: 90}}, Screened: true})
+}
+
 func addContent(t testing.TB, s *bank.Store, c bank.NewContent) int64 {
 	t.Helper()
 	id, err := s.AddContent(t.Context(), c)

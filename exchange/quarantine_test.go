@@ -8,6 +8,7 @@ import (
 
 	"mediagate/bank"
 	"mediagate/exchange"
+	"mediagate/internal/workertest"
 	"mediagate/media"
 )
 
@@ -62,6 +63,21 @@ func TestQuarantinedItemsAreMatched(t *testing.T) {
 				t.Error(problem)
 			}
 		})
+	}
+}
+
+// TestBankedHashesAreExact: what is banked is never screened.
+func TestBankedHashesAreExact(t *testing.T) {
+	b := newBench(t)
+	b.add(local("photo"), picture(t, "formats/rgb.png"))
+	b.quarantine(local("photo"))
+	b.start()
+	b.settle()
+	if n := b.index().Len(bank.PDQ); n != 1 {
+		t.Errorf("%d hashes are banked", n)
+	}
+	if counts := workertest.Hashed(t, b.pool); len(counts) != 1 || counts["exact"] == 0 {
+		t.Errorf("hashes are counted as %v", counts)
 	}
 }
 

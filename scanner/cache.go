@@ -108,9 +108,11 @@ func contentTTL(s *media.Signals) time.Duration {
 	}
 }
 
-// content finds the signals of bytes.
-func (c *cache) content(digest [sha256.Size]byte) (*media.Signals, bool) {
+// content finds the signals of bytes. Exact ones are good for screening, and
+// screened ones for nothing else.
+func (c *cache) content(digest [sha256.Size]byte, how media.Hashing) (*media.Signals, bool) {
 	s, ok := c.contents.GetIfPresent(digest)
+	ok = ok && (how == media.Screening || !s.Screened)
 	c.counted("content", ok)
 	return s, ok
 }

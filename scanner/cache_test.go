@@ -12,6 +12,7 @@ import (
 
 	"mediagate/homeserver"
 	"mediagate/internal/secret"
+	"mediagate/internal/workertest"
 	"mediagate/media"
 	"mediagate/scanner"
 )
@@ -369,6 +370,9 @@ func TestBytesThatWereSeenAreNotDecodedAgain(t *testing.T) {
 	picture := string(readFile(t, vectors, "formats/rgb.png"))
 	g.home.put(remote("x"), picture)
 	g.expect(t, "check", as("a", remote("x")), scanner.Clean, 1)
+	if v := g.scan(t, []byte(picture)); v.Outcome != scanner.Clean { // by exact hashes
+		t.Errorf("bytes: %s", v.Outcome)
+	}
 	g.pool.Close() // what is not known cannot be decoded any more
 	g.home.put(remote("y"), picture)
 	g.expect(t, "check", as("a", remote("y")), scanner.Clean, 1)
@@ -379,6 +383,56 @@ func TestBytesThatWereSeenAreNotDecodedAgain(t *testing.T) {
 	g.home.put(remote("z"), string(readFile(t, vectors, "png/q0122.png")))
 	if v, err := g.Check(t.Context(), as("a", remote("z"))); err == nil {
 		t.Errorf("%s by a pool that is closed", v.Outcome)
+	}
+	g.settled(t)
+}
+
+// TestScreenedSignalsAreNotShown: hashes of items are only looked up, and those of
+// bytes are told to whoever sent them. The former never stand in for the latter.
+func TestScreenedSignalsAreNotShown(t *testing.T) {
+	picture := string(readFile(t, vectors, "formats/rgb.png"))
+	for _, name := range []string{"check", "scan", "download"} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, nil, nil, nil)
+			g.home.put(remote("x"), picture)
+			counted := func(when string, want map[string]int) {
+				t.Helper()
+				if diff := cmp.Diff(want, workertest.Hashed(t, g.pool)); diff != "" {
+					t.Errorf("%s, hashes:\n%s", when, diff)
+				}
+			}
+			bytes := func() {
+				t.Helper()
+				v := g.scan(t, []byte(picture))
+				if v.Outcome != scanner.Clean || len(v.Signals.Hashes) == 0 || v.Signals.Screened {
+					t.Errorf("bytes: %s, %+v", v.Outcome, v.Signals)
+				}
+			}
+			g.expect(t, name, as("a", remote("x")), scanner.Clean, 1)
+			counted("an item", map[string]int{"screened": 1})
+			bytes()
+			counted("its bytes", map[string]int{"screened": 1, "exact": 1})
+			bytes()
+			g.home.put(remote("y"), picture)
+			g.expect(t, name, as("a", remote("y")), scanner.Clean, 1)
+			counted("both again", map[string]int{"screened": 1, "exact": 1})
+			g.settled(t)
+		})
+	}
+}
+
+// TestUnscreenablePicturesAreNotHashedAgain: what was hashed exactly after all is
+// as good as if it had been asked for.
+func TestUnscreenablePicturesAreNotHashedAgain(t *testing.T) {
+	g := newGate(t, nil, nil, nil)
+	picture := string(readFile(t, vectors, "formats/rgb16.png"))
+	g.home.put(remote("x"), picture)
+	if v, _, err := calls["check"](t.Context(), g, as("a", remote("x"))); v.Outcome != scanner.Clean || err != nil {
+		t.Errorf("%s, %v", v.Outcome, err)
+	}
+	g.scan(t, []byte(picture))
+	if diff := cmp.Diff(map[string]int{"fallback": 1}, workertest.Hashed(t, g.pool)); diff != "" {
+		t.Errorf("hashes:\n%s", diff)
 	}
 	g.settled(t)
 }

@@ -185,7 +185,7 @@ func (s *Scanner) download(ctx context.Context, r Request, n need, k known) (fet
 	if d.Length >= 0 && int64(len(content)) != d.Length {
 		return fetched{}, fmt.Errorf("%w before its end", homeserver.ErrBroken)
 	}
-	signals, err := s.signals(ctx, digester.Signals(content), content)
+	signals, err := s.signals(ctx, digester.Signals(content), content, media.Screening)
 	if err != nil {
 		return fetched{}, err
 	}
@@ -203,12 +203,12 @@ func (s *Scanner) download(ctx context.Context, r Request, n need, k known) (fet
 }
 
 // signals completes the digests of a content, from the cache if it was seen
-// before.
-func (s *Scanner) signals(ctx context.Context, digests media.Signals, content []byte) (*media.Signals, error) {
-	if known, ok := s.cache.content(digests.SHA256); ok {
+// before and hashed well enough.
+func (s *Scanner) signals(ctx context.Context, digests media.Signals, content []byte, how media.Hashing) (*media.Signals, error) {
+	if known, ok := s.cache.content(digests.SHA256, how); ok {
 		return known, nil
 	}
-	complete, err := s.pool.Decode(ctx, digests, content, media.Exact)
+	complete, err := s.pool.Decode(ctx, digests, content, how)
 	if err != nil {
 		return nil, err
 	}

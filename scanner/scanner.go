@@ -126,16 +126,16 @@ func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Clie
 	}
 }
 
-// Scan decides about a content. It fails, and the verdict is Unknown, with
-// [bank.ErrNotReady], [media.ErrOverloaded], the context's end, or a decoder
-// that cannot run.
+// Scan decides about a content. Its signals, which callers show, are exact. It
+// fails, and the verdict is Unknown, with [bank.ErrNotReady],
+// [media.ErrOverloaded], the context's end, or a decoder that cannot run.
 func (s *Scanner) Scan(ctx context.Context, api API, content []byte) (Verdict, error) {
 	return s.observed(ctx, api, nil, func(ctx context.Context) (Verdict, error) {
 		// Nothing is worth decoding before there is anything to compare with.
 		if err := s.Ready(); err != nil {
 			return Verdict{}, err
 		}
-		signals, err := s.signals(ctx, media.Digest(content), content)
+		signals, err := s.signals(ctx, media.Digest(content), content, media.Exact)
 		if err != nil {
 			return Verdict{}, err
 		}

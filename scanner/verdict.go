@@ -47,7 +47,7 @@ type Verdict struct {
 	Matches []Match
 	// Truncated tells that there were more.
 	Truncated bool
-	// Signals are those of the item.
+	// Signals are those of the item. Only those of Scan are never Screened.
 	Signals media.Signals
 }
 

@@ -41,6 +41,7 @@ var scannerConfig = scanner.Config{
 type gate struct {
 	handler http.Handler
 	url     string
+	pool    *media.Pool
 	t       testing.TB
 }
 
@@ -88,6 +89,7 @@ func newGate(t testing.TB, s setup) *gate {
 		}
 	}
 	pool := workertest.Pool(t, s.media)
+	g.pool = pool
 	servers := homeserver.Config{
 		URL: s.homeserver, Token: secret.New(s.token), FirstByteTimeout: 10 * time.Second, DownloadTimeout: time.Minute,
 		MinRate: 16384, RateWindow: 10 * time.Second, RedirectNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
