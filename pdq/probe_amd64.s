@@ -112,8 +112,49 @@ run:
 	MOVL (SI), BX
 	MOVL 4(SI), DX
 	ADDQ $8, SI
-	SUBQ BX, DX
+	MOVQ DX, CX
+	SUBQ BX, CX
 	JZ   next
+	CMPQ CX, $32
+	JA   long
+
+	// A run within one cache line is read as that line, because a vector from
+	// its beginning would also wait for the line after, which nobody fetched.
+	MOVL    $1, R15
+	SHLQ    CX, R15
+	DECQ    R15
+	DECQ    DX
+	XORQ    BX, DX
+	MOVQ    BX, CX
+	ANDQ    $31, CX
+	XORL    AX, AX
+	CMPQ    DX, $32
+	CMOVQCC AX, CX
+	SUBQ    CX, BX
+	SHLQ    CX, R15
+	XORL    DX, DX
+
+	VPXORD   (R9)(BX*2), Z0, Z1
+	VPOPCNTW Z1, Z1
+	VPCMPUW  $2, Z4, Z1, K1
+	KMOVD    K1, AX
+	ANDL     R15, AX
+	JNZ      store
+
+next:
+	VMOVDQA64 Z3, Z4
+	DECQ      R12
+	JNZ       run
+	CMPQ      R11, $16
+	JB        slot
+	SUBQ      candidates_base+0(FP), DI
+	SHRQ      $2, DI
+	MOVQ      DI, ret+104(FP)
+	VZEROUPPER
+	RET
+
+long:
+	MOVQ CX, DX
 
 vector:
 	VPXORD   (R9)(BX*2), Z0, Z1
@@ -136,18 +177,7 @@ advance:
 	ADDQ $32, BX
 	SUBQ $32, DX
 	JA   vector
-
-next:
-	VMOVDQA64 Z3, Z4
-	DECQ      R12
-	JNZ       run
-	CMPQ      R11, $16
-	JB        slot
-	SUBQ      candidates_base+0(FP), DI
-	SHRQ      $2, DI
-	MOVQ      DI, ret+104(FP)
-	VZEROUPPER
-	RET
+	JMP  next
 
 store:
 	CMPQ DI, R8
@@ -203,8 +233,18 @@ run:
 	MOVL (SI), BX
 	MOVL 4(SI), DX
 	ADDQ $8, SI
+	CMPQ BX, DX
+	JE   next
+
+	// Vectors that begin at multiples of their length never wait for a cache
+	// line that holds nothing of the run, which nobody fetched.
+	MOVQ BX, CX
+	ANDQ $15, CX
+	SUBQ CX, BX
 	SUBQ BX, DX
-	JZ   next
+	ADDL CX, CX
+	MOVL $0x55555555, R15
+	SHLL CX, R15
 
 vector:
 	VPXOR      (R9)(BX*2), Y0, Y1
@@ -217,17 +257,19 @@ vector:
 	VPMADDUBSW Y7, Y1, Y1
 	VPCMPGTW   Y1, Y4, Y1
 	VPMOVMSKB  Y1, AX
+	ANDL       R15, AX
+	MOVL       $0x55555555, R15
 	CMPQ       DX, $16
-	JA         whole
-	MOVL       $1, R15
+	JAE        whole
 	LEAL       (DX)(DX*1), CX
-	SHLQ       CX, R15
-	DECQ       R15
+	MOVL       $-1, R15
+	SHLL       CX, R15
+	NOTL       R15
 	ANDL       R15, AX
 
 whole:
-	ANDL $0x55555555, AX
-	JNZ  store
+	TESTL AX, AX
+	JNZ   store
 
 advance:
 	ADDQ $16, BX
