@@ -7,7 +7,13 @@ func collect(r *runs, bounds []uint32, next []uint16, q *Hash) (total int) {
 	if active == portable {
 		return collectPortable(r, bounds, next, q)
 	}
-	return collectPrefetch(r, bounds, next, q)
+	total = collectPrefetch(r, bounds, next, q)
+	// Runs of more than two cache lines each, which the second-level cache still
+	// has room for.
+	if total > len(r.at)*2*nextSpare && total < 1<<18 {
+		collectLong(r, next)
+	}
+	return total
 }
 
 // probe is probePortable. ids are those that belong to next; those of candidates
@@ -30,8 +36,15 @@ func fetch(hashes []Hash, ids, candidates []uint32) {
 	}
 }
 
+// collectPrefetch has the first and the last cache line of each run fetched.
+//
 //go:noescape
 func collectPrefetch(r *runs, bounds []uint32, next []uint16, q *Hash) (total int)
+
+// collectLong has those between fetched.
+//
+//go:noescape
+func collectLong(r *runs, next []uint16)
 
 //go:noescape
 func probeAVX512(candidates []uint32, r *runs, width int, next []uint16, ids []uint32, q *Hash, limit int) int
@@ -39,5 +52,7 @@ func probeAVX512(candidates []uint32, r *runs, width int, next []uint16, ids []u
 //go:noescape
 func probeAVX2(candidates []uint32, r *runs, width int, next []uint16, ids []uint32, q *Hash, limit int) int
 
+// fetchPrefetch does it for hashes of which none reaches over a cache line.
+//
 //go:noescape
 func fetchPrefetch(hashes []Hash, ids, candidates []uint32)

@@ -58,6 +58,29 @@ slot:
 	MOVQ AX, total+64(FP)
 	RET
 
+// func collectLong(r *runs, next []uint16)
+TEXT ·collectLong(SB), NOSPLIT, $0-32
+	MOVQ r+0(FP), DI
+	MOVQ next_base+8(FP), R10
+	LEAQ (272*8)(DI), R8
+
+run:
+	MOVL (DI), BX
+	MOVL 4(DI), DX
+	ADDQ $8, DI
+	JMP  check
+
+line:
+	PREFETCHT1 (R10)(BX*2)
+
+check:
+	ADDQ $32, BX
+	CMPQ BX, DX
+	JB   line
+	CMPQ DI, R8
+	JB   run
+	RET
+
 // func fetchPrefetch(hashes []Hash, ids, candidates []uint32)
 TEXT ·fetchPrefetch(SB), NOSPLIT, $0-72
 	MOVQ hashes_base+0(FP), SI
