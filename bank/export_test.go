@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+
+	"mediagate/media"
 )
 
 // CreateVersion makes a store as a program of an earlier schema left it, and
@@ -60,7 +62,7 @@ func (ix *Index) Unmerged() bool { return ix.unmerged() }
 
 // UnmergedWith tells whether an index with so many hidden contents is due.
 func UnmergedWith(hidden int) bool {
-	ix := &Index{hidden: make(map[int64]struct{}), overlay: newPart(nil)}
+	ix := &Index{hidden: make(map[int64]struct{}), overlay: newPart(signals{})}
 	for id := range int64(hidden) {
 		ix.hidden[id] = struct{}{}
 	}
@@ -76,4 +78,49 @@ func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
 		return err
 	}
 	return x.refresh(ctx, merged)
+}
+
+// HashContent is a content as an index sees it.
+type HashContent struct {
+	ID           int64
+	Bank         int64
+	DisableUntil int64
+	Hashes       []media.Hash
+}
+
+func deltaOf(epoch int64, banks []Bank, contents []HashContent) delta {
+	d := delta{epoch: epoch, banks: banks}
+	for _, c := range contents {
+		d.contents = append(d.contents, indexed{c.ID, c.DisableUntil})
+		for _, h := range c.Hashes {
+			d.entries = append(d.entries, entry{value: h.PDQ.Bytes(), ref: ref{content: c.ID, bank: int32(c.Bank), variant: h.Variant}})
+		}
+	}
+	d.signals = int64(len(d.entries))
+	return d
+}
+
+// IndexOf makes an index as the first that is loaded.
+func IndexOf(banks []Bank, contents ...HashContent) (*Index, error) {
+	return newIndex(deltaOf(1, banks, contents))
+}
+
+// With is the index that follows when contents are added or changed.
+func (ix *Index) With(banks []Bank, contents ...HashContent) *Index {
+	return ix.with(deltaOf(ix.epoch+1, banks, contents))
+}
+
+// Merged folds the overlay in.
+func (ix *Index) Merged() *Index { return ix.merged() }
+
+// Swap publishes an index, as only an Indexer may.
+func (l *Live) Swap(ix *Index) { l.swap(ix) }
+
+// Loading returns what a first load does after it has read the store.
+func Loading(banks []Bank, contents []HashContent) func() error {
+	d := deltaOf(1, banks, contents)
+	return func() error {
+		_, err := newIndex(d)
+		return err
+	}
 }

@@ -50,7 +50,7 @@ type Match struct {
 // the way.
 func newIndex(d delta) (*Index, error) {
 	ix := &Index{
-		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(d.entries), overlay: newPart(nil),
+		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(newSignals(d.entries)), overlay: newPart(signals{}),
 		disabled: make(map[int64]int64), awaiting: d.awaiting,
 	}
 	if int64(ix.base.len()) != d.signals {
@@ -108,13 +108,10 @@ func (ix *Index) with(d delta) *Index {
 		}
 		next.setDisabled(d.contents)
 	}
-	var entries []entry
-	for _, e := range ix.overlay.entries() {
-		if _, stale := gone[e.ref.content]; !stale {
-			entries = append(entries, e)
-		}
-	}
-	next.overlay = newPart(append(entries, d.entries...))
+	next.overlay = newPart(joined(
+		ix.overlay.signals, func(r ref) bool { _, stale := gone[r.content]; return !stale },
+		newSignals(d.entries), func(ref) bool { return true },
+	))
 	next.counts = sync.OnceValue(next.count)
 	return next
 }
@@ -148,25 +145,16 @@ func (ix *Index) unmerged() bool {
 
 // merged returns the same index with an empty overlay.
 func (ix *Index) merged() *Index {
-	entries := make([]entry, 0, ix.base.len()+ix.overlay.len())
-	ix.each(func(e entry) { entries = append(entries, e) })
+	held := joined(
+		ix.base.signals, func(r ref) bool { return ix.holds(ix.base, r) },
+		ix.overlay.signals, func(r ref) bool { return ix.holds(ix.overlay, r) },
+	)
 	next := &Index{
-		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPart(entries), overlay: newPart(nil), disabled: ix.disabled,
+		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPart(held), overlay: newPart(signals{}), disabled: ix.disabled,
 		awaiting: ix.awaiting,
 	}
 	next.counts = sync.OnceValue(next.count)
 	return next
-}
-
-// each calls do with everything that can be found.
-func (ix *Index) each(do func(entry)) {
-	for _, p := range []*part{ix.base, ix.overlay} {
-		for _, e := range p.entries() {
-			if ix.holds(p, e.ref) {
-				do(e)
-			}
-		}
-	}
 }
 
 // holds tells whether a signal of a part is still there.
@@ -226,13 +214,51 @@ func (ix *Index) within(h media.Hash, threshold int, wanted func(ref) bool) []Ma
 	var out []Match
 	now := time.Now()
 	for _, p := range []*part{ix.base, ix.overlay} {
-		for _, m := range p.pdq.Within(h.PDQ, threshold) {
-			if r := p.pdqRefs[m.Position]; wanted(r) && ix.holds(p, r) {
+		found := p.pdq.Within(h.PDQ, threshold)
+		out = slices.Grow(out, len(found))
+		for _, m := range found {
+			if r := p.refs[m.Position]; wanted(r) && ix.holds(p, r) {
 				match := ix.match(r, now)
 				match.Distance, match.Looked = m.Distance, h.Variant
 				out = append(out, match)
 			}
 		}
+	}
+	return out
+}
+
+// Nearest looks up all hashes of one item. Of each content that has a hash at most
+// threshold bits from one of them, of any view, it returns the nearest. It returns
+// at most so many contents: first those that are enabled and whose bank is on, and
+// of each sort the nearest.
+func (ix *Index) Nearest(hashes []media.Hash, threshold, most int) []Match {
+	s := ix.base.borrow()
+	defer ix.base.scratch.Put(s)
+	s.queries = s.queries[:0]
+	for _, h := range hashes {
+		s.queries = append(s.queries, h.PDQ)
+	}
+	now := time.Now()
+	best := nearest{most: most}
+	for _, p := range []*part{ix.base, ix.overlay} {
+		s.found = p.pdq.AppendWithinAll(s.found[:0], s.queries, threshold)
+		for _, m := range s.found {
+			if best.refuses(m.Distance) {
+				continue
+			}
+			c := candidate{ref: p.refs[m.Position], looked: hashes[m.Query].Variant, distance: m.Distance}
+			if !ix.holds(p, c.ref) {
+				continue
+			}
+			c.idle = !ix.enabled(c.ref, now) || ix.banks[c.ref.bank].Ratio <= 0
+			best.add(c)
+		}
+	}
+	out := make([]Match, 0, len(best.best))
+	for _, c := range best.best {
+		match := ix.match(c.ref, now)
+		match.Distance, match.Looked = c.distance, c.looked
+		out = append(out, match)
 	}
 	return out
 }
@@ -262,9 +288,11 @@ func (ix *Index) exact(value []byte, of func(*part) digests) []Match {
 }
 
 func (ix *Index) match(r ref, now time.Time) Match {
-	enabled := true
-	if until, ok := ix.disabled[r.content]; ok {
-		enabled = enabledAt(until, now)
-	}
-	return Match{Content: r.content, Bank: ix.banks[r.bank], Type: kinds[r.kind], Stored: r.variant, Enabled: enabled}
+	return Match{Content: r.content, Bank: ix.banks[r.bank], Type: kinds[r.kind], Stored: r.variant, Enabled: ix.enabled(r, now)}
+}
+
+// enabled tells whether the content of a signal counts.
+func (ix *Index) enabled(r ref, now time.Time) bool {
+	until, ok := ix.disabled[r.content]
+	return !ok || enabledAt(until, now)
 }

@@ -2,61 +2,127 @@ package bank
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"sort"
+	"sync"
 
 	"mediagate/pdq"
 )
 
 // part is a searchable set of signals. It is immutable.
 type part struct {
+	signals
 	pdq     *pdq.Index
-	pdqRefs []ref // by position in pdq
-	sha256  digests
-	md5     digests
+	scratch sync.Pool // of *scratch
+}
+
+// scratch is what a lookup writes to. It is kept, because a popular picture has
+// many thousands of matches.
+type scratch struct {
+	queries []pdq.Hash
+	found   []pdq.Match
+}
+
+// signals are those of a part, in the order they are searched in.
+type signals struct {
+	hashes []pdq.Hash
+	refs   []ref // of hashes
+	sha256 digests
+	md5    digests
 }
 
 // digests are exact signals, sorted by value.
 type digests []entry
 
-func newPart(entries []entry) *part {
-	p := &part{}
-	var hashes []pdq.Hash
+func newPart(s signals) *part { return &part{signals: s, pdq: pdq.NewIndex(s.hashes)} }
+
+// borrow returns what is to be put back into p.scratch.
+func (p *part) borrow() *scratch {
+	if s, ok := p.scratch.Get().(*scratch); ok {
+		return s
+	}
+	return new(scratch)
+}
+
+func newSignals(entries []entry) signals {
+	var counts [4]int
+	for _, e := range entries {
+		counts[e.ref.kind]++
+	}
+	count := func(types ...SignalType) (n int) {
+		for k, t := range kinds {
+			if slices.Contains(types, t) {
+				n += counts[k]
+			}
+		}
+		return n
+	}
+	s := signals{
+		hashes: make([]pdq.Hash, 0, count(PDQ)), refs: make([]ref, 0, count(PDQ)),
+		sha256: make(digests, 0, count(SHA256)), md5: make(digests, 0, count(MD5, VideoMD5)),
+	}
 	for _, e := range entries {
 		switch kinds[e.ref.kind] {
 		case PDQ:
-			hashes = append(hashes, pdq.FromBytes(e.value))
-			p.pdqRefs = append(p.pdqRefs, e.ref)
+			s.hashes, s.refs = append(s.hashes, pdq.FromBytes(e.value)), append(s.refs, e.ref)
 		case SHA256:
-			p.sha256 = append(p.sha256, e)
+			s.sha256 = append(s.sha256, e)
 		case MD5, VideoMD5:
-			p.md5 = append(p.md5, e)
+			s.md5 = append(s.md5, e)
 		}
 	}
-	for _, d := range []digests{p.sha256, p.md5} {
-		slices.SortStableFunc(d, func(a, b entry) int { return bytes.Compare(a.value[:], b.value[:]) })
+	for _, d := range []digests{s.sha256, s.md5} {
+		slices.SortFunc(d, func(a, b entry) int {
+			return cmp.Or(bytes.Compare(a.value[:], b.value[:]), cmp.Compare(a.ref.content, b.ref.content))
+		})
 	}
-	p.pdq = pdq.NewIndex(hashes)
-	return p
+	return s
 }
 
-func (p *part) len() int { return len(p.pdqRefs) + len(p.sha256) + len(p.md5) }
-
-// entries returns what the part was made from, in some order.
-func (p *part) entries() []entry {
-	out := make([]entry, 0, p.len())
-	for i, r := range p.pdqRefs {
-		out = append(out, entry{value: p.pdq.Hash(i).Bytes(), ref: r})
+// joined returns what is to be kept of two, in order and without sorting: a
+// large one is joined with a small one.
+func joined(a signals, keepA func(ref) bool, b signals, keepB func(ref) bool) signals {
+	var out signals
+	n := len(a.hashes) + len(b.hashes)
+	out.hashes, out.refs = make([]pdq.Hash, 0, n), make([]ref, 0, n)
+	add := func(s signals, keep func(ref) bool) {
+		for i, r := range s.refs {
+			if keep(r) {
+				out.hashes, out.refs = append(out.hashes, s.hashes[i]), append(out.refs, r)
+			}
+		}
 	}
-	return append(append(out, p.sha256...), p.md5...)
+	add(a, keepA)
+	add(b, keepB)
+	out.sha256 = joinedDigests(a.sha256, keepA, b.sha256, keepB)
+	out.md5 = joinedDigests(a.md5, keepA, b.md5, keepB)
+	return out
 }
+
+func joinedDigests(a digests, keepA func(ref) bool, b digests, keepB func(ref) bool) digests {
+	out := make(digests, 0, len(a)+len(b))
+	for len(a)+len(b) > 0 {
+		from, keep := &a, keepA
+		if len(a) == 0 || len(b) > 0 && bytes.Compare(b[0].value[:], a[0].value[:]) < 0 {
+			from, keep = &b, keepB
+		}
+		if keep((*from)[0].ref) {
+			out = append(out, (*from)[0])
+		}
+		*from = (*from)[1:]
+	}
+	return out
+}
+
+func (s signals) len() int { return len(s.refs) + len(s.sha256) + len(s.md5) }
 
 // eachRef calls do for every signal, without its value.
-func (p *part) eachRef(do func(ref)) {
-	for _, r := range p.pdqRefs {
+func (s signals) eachRef(do func(ref)) {
+	for _, r := range s.refs {
 		do(r)
 	}
-	for _, d := range []digests{p.sha256, p.md5} {
+	for _, d := range []digests{s.sha256, s.md5} {
 		for _, e := range d {
 			do(e.ref)
 		}

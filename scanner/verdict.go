@@ -78,16 +78,15 @@ func enforced(m bank.Match) bool {
 	}
 }
 
-// matches looks all signals of an item up.
+// matches looks all signals of an item up. Of matches by pictures, it leaves out
+// what is not told anyway.
 func (s *Scanner) matches(ix *bank.Index, signals media.Signals) []Match {
 	found := append(ix.SHA256(signals.SHA256[:]), ix.MD5(signals.MD5[:])...)
-	for _, h := range signals.Hashes {
-		if h.Quality >= s.config.MinQuality {
-			found = append(found, ix.Within(h, s.config.MaxDistance)...)
-		}
-	}
-	// One picture is found by several of its views: the nearest of each content
-	// and type is kept.
+	hashes := slices.Clone(signals.Hashes)
+	hashes = slices.DeleteFunc(hashes, func(h media.Hash) bool { return h.Quality < s.config.MinQuality })
+	// One more than is told, to know that there are more.
+	found = append(found, ix.Nearest(hashes, s.config.MaxDistance, MaxMatches+1)...)
+	// A content can have several signals of one type: the nearest is kept.
 	type key struct {
 		content int64
 		kind    bank.SignalType

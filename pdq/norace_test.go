@@ -1,0 +1,5 @@
+//go:build !race
+
+package pdq_test
+
+const raceEnabled = false
