@@ -31,7 +31,7 @@ $(SYNAPSE)/complete:
 	touch $@
 
 bench: ## the benchmarks that BENCH names, COUNT times, beside published figures and our targets
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 2h ./... | tee bench.out
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(COUNT) -timeout 2h ./... | tee bench.out
 	$(GO) run ./internal/benchtable $(if $(RECORD),-record $(RECORD)) < bench.out
 
 bench-record: ## bench, and the table in a file of the day and the processor, to be committed

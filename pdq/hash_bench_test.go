@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 )
 
 // photo returns a JPEG of the test data at a size of ours.
-func photo(b *testing.B, file string, width, height int) image.Image {
+func photo(b *testing.B, file string, width, height int) *image.NRGBA {
 	b.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -54,51 +55,78 @@ func BenchmarkHash(b *testing.B) {
 	}
 }
 
-// BenchmarkScreenPhotos is the mean over photos, some of which trip the guard.
+// BenchmarkScreenPhotos is the mean over photos, some of which trip the guard, as
+// planes of brightness and as a JPEG's pixels are.
 func BenchmarkScreenPhotos(b *testing.B) {
 	const side = 512
 	var planes [][]float32
+	var greys, pixels []image.Image
 	for _, pattern := range []string{"bridge-mods/*.jpg", "camera/*.jpg", "misc/*.jp*g"} {
 		files, err := filepath.Glob(filepath.Join("testdata/images", pattern))
 		if err != nil || len(files) == 0 {
 			b.Fatalf("no photos like %s: %v", pattern, err)
 		}
 		for _, file := range files {
-			planes = append(planes, pdq.Luma(photo(b, file, side, side)))
+			img := photo(b, file, side, side)
+			grey := image.NewGray(img.Rect)
+			draw.Draw(grey, grey.Rect, img, image.Point{}, draw.Src)
+			planes, greys, pixels = append(planes, pdq.Luma(img)), append(greys, grey), append(pixels, halved(img))
 		}
 	}
-	pdq.EachVectors(func(kernels string) {
-		b.Run(fmt.Sprintf("size=%dx%d/kernels=%s", side, side, kernels), func(b *testing.B) {
-			b.ReportAllocs()
-			fallbacks, n := 0, 0
-			for ; b.Loop(); n++ {
-				if _, _, exact := pdq.ScreenLuma(planes[n%len(planes)], side, side); exact {
-					fallbacks++
+	screen := func(pictures []image.Image) func(i int) bool {
+		return func(i int) bool {
+			_, _, exact := pdq.Screen(pictures[i], pdq.View{})
+			return exact
+		}
+	}
+	for _, bm := range []struct {
+		name   string
+		screen func(i int) (exact bool)
+	}{
+		{"float32", func(i int) bool {
+			_, _, exact := pdq.ScreenLuma(planes[i], side, side)
+			return exact
+		}},
+		{"gray", screen(greys)},
+		{"ycbcr420", screen(pixels)},
+	} {
+		pdq.EachVectors(func(kernels string) {
+			b.Run(fmt.Sprintf("size=%dx%d/pixels=%s/kernels=%s", side, side, bm.name, kernels), func(b *testing.B) {
+				b.ReportAllocs()
+				fallbacks, n := 0, 0
+				for ; b.Loop(); n++ {
+					if bm.screen(n % len(planes)) {
+						fallbacks++
+					}
 				}
-			}
-			b.ReportMetric(float64(fallbacks)/float64(n), "fallbacks/op")
+				b.ReportMetric(float64(fallbacks)/float64(n), "fallbacks/op")
+			})
 		})
-	})
+	}
+}
+
+// halved is a picture as most JPEGs hold it.
+func halved(img *image.NRGBA) *image.YCbCr {
+	out := image.NewYCbCr(img.Rect, image.YCbCrSubsampleRatio420)
+	for y := range img.Rect.Dy() {
+		for x := range img.Rect.Dx() {
+			c := img.NRGBAAt(x, y)
+			out.Y[out.YOffset(x, y)], out.Cb[out.COffset(x, y)], out.Cr[out.COffset(x, y)] = color.RGBToYCbCr(c.R, c.G, c.B)
+		}
+	}
+	return out
 }
 
 // BenchmarkImage measures decoded pictures to hash.
 func BenchmarkImage(b *testing.B) {
 	for _, size := range []image.Point{{X: 512, Y: 512}, {X: 4000, Y: 3000}} {
-		colours := picture(size.X, size.Y, 4)
+		colours := photo(b, "testdata/images/bridge-mods/aaa-orig.jpg", size.X, size.Y)
 		grey := image.NewGray(colours.Rect)
 		draw.Draw(grey, grey.Rect, colours, image.Point{}, draw.Src)
-		full := image.NewYCbCr(colours.Rect, image.YCbCrSubsampleRatio444)
-		half := image.NewYCbCr(colours.Rect, image.YCbCrSubsampleRatio420)
-		for i := range full.Y {
-			full.Y[i], full.Cb[i], full.Cr[i] = colours.Pix[4*i], colours.Pix[4*i+1], colours.Pix[4*i+2]
-		}
-		copy(half.Y, full.Y)
-		copy(half.Cb, full.Cb)
-		copy(half.Cr, full.Cr)
 		for _, pixels := range []struct {
 			name string
 			img  image.Image
-		}{{"gray", grey}, {"nrgba", colours}, {"ycbcr444", full}, {"ycbcr420", half}} {
+		}{{"gray", grey}, {"nrgba", colours}, {"ycbcr420", halved(colours)}} {
 			pdq.EachVectors(func(kernels string) {
 				b.Run(fmt.Sprintf("size=%dx%d/pixels=%s/kernels=%s", size.X, size.Y, pixels.name, kernels), func(b *testing.B) {
 					b.ReportAllocs()

@@ -60,8 +60,11 @@ func FromView(img image.Image, v View) (Hash, int) {
 // as the Python pipeline has it. That is a thousandth of an integer, which is never
 // near enough to the middle of two float32 for the roundings on the way to matter.
 func brightness(r, g, b uint8) float32 {
-	return mean(float32(299*int32(r)+587*int32(g)+114*int32(b)), 1.0/1000)
+	return thousandth(299*int32(r) + 587*int32(g) + 114*int32(b))
 }
+
+// thousandth is n/1000 for n below 2^24, rounded as the division rounds it: see mean.
+func thousandth(n int32) float32 { return float32(float64(n) * (1.0 / 1000)) }
 
 // picture is an image seen as a View, without the exchange of the axes.
 type picture struct {
@@ -176,28 +179,36 @@ func wideLuma(row []float32, line []byte) {
 // lumaOfYCbCr goes by the colours that the standard library converts to.
 func lumaOfYCbCr(row []float32, m *image.YCbCr, y int) {
 	left := m.Rect.Min.X
-	across := 1 // pixels that share a chroma sample
+	shift := 0 // one chroma sample is for 1<<shift pixels
 	switch m.SubsampleRatio {
 	case image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420:
-		across = 2
+		shift = 1
 	case image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410:
-		across = 4
+		shift = 2
 	default: // each has its own
 	}
 	luma := m.Y[m.YOffset(left, m.Rect.Min.Y+y):]
 	first := m.COffset(left, m.Rect.Min.Y+y)
-	ycbcrLuma(row, luma, m.Cb[first:], m.Cr[first:], left%across, across)
+	ycbcrLuma(row, luma, m.Cb[first:], m.Cr[first:], left&(1<<shift-1), shift)
 }
 
-// ycbcrLumaPortable converts pixels of which so many across share a chroma sample;
-// the first has begun skip pixels ago.
-func ycbcrLumaPortable(row []float32, y, cb, cr []byte, skip, across int) {
+// ycbcrLumaPortable converts pixels of which 1<<shift share a chroma sample; the
+// first such sample has begun skip pixels ago.
+func ycbcrLumaPortable(row []float32, y, cb, cr []byte, skip, shift int) {
 	y = y[:len(row)]
 	for x, v := range y {
-		i := (skip + x) / across
-		row[x] = brightness(color.YCbCrToRGB(v, cb[i], cr[i]))
+		i := (skip + x) >> (shift & 3)
+		// These are color.YCbCrToRGB's numbers, without its branches.
+		base, blue, red := int32(v)*0x10101, int32(cb[i])-128, int32(cr[i])-128
+		r := clamped(base + 91881*red)
+		g := clamped(base - 22554*blue - 46802*red)
+		b := clamped(base + 116130*blue)
+		row[x] = thousandth(299*r + 587*g + 114*b)
 	}
 }
+
+// clamped is the integer part of v/65536, brought to 0–255.
+func clamped(v int32) int32 { return min(max(v, 0)>>16, 255) }
 
 // flatten lays line y over the backdrop. Brightness is linear in colour, so mixing
 // it is mixing colours.

@@ -36,23 +36,23 @@ func rgbaLuma(row []float32, line []byte) {
 	rgbaLumaPortable(row[n:], line[4*n:])
 }
 
-func ycbcrLuma(row []float32, y, cb, cr []byte, skip, across int) {
+func ycbcrLuma(row []float32, y, cb, cr []byte, skip, shift int) {
 	y = y[:len(row)]
 	n := whole(len(row))
-	if n == 0 || skip > 0 || across > 2 {
-		ycbcrLumaPortable(row, y, cb, cr, skip, across)
+	if n == 0 || skip > 0 || shift > 1 {
+		ycbcrLumaPortable(row, y, cb, cr, skip, shift)
 		return
 	}
-	_, _ = cb[n/across-1], cr[n/across-1]
+	_, _ = cb[n>>shift-1], cr[n>>shift-1]
 	switch {
-	case active == avx512 && across == 1:
+	case active == avx512 && shift == 0:
 		ycbcrLuma1AVX512(&row[0], &y[0], &cb[0], &cr[0], n)
 	case active == avx512:
 		ycbcrLuma2AVX512(&row[0], &y[0], &cb[0], &cr[0], n)
-	case across == 1:
+	case shift == 0:
 		ycbcrLuma1AVX2(&row[0], &y[0], &cb[0], &cr[0], n)
 	default:
 		ycbcrLuma2AVX2(&row[0], &y[0], &cb[0], &cr[0], n)
 	}
-	ycbcrLumaPortable(row[n:], y[n:], cb[n/across:], cr[n/across:], 0, across)
+	ycbcrLumaPortable(row[n:], y[n:], cb[n>>shift:], cr[n>>shift:], 0, shift)
 }

@@ -35,6 +35,6 @@ func greyLuma(row []float32, line []byte) { greyLumaPortable(row, line) }
 
 func rgbaLuma(row []float32, line []byte) { rgbaLumaPortable(row, line) }
 
-func ycbcrLuma(row []float32, y, cb, cr []byte, skip, across int) {
-	ycbcrLumaPortable(row, y, cb, cr, skip, across)
+func ycbcrLuma(row []float32, y, cb, cr []byte, skip, shift int) {
+	ycbcrLumaPortable(row, y, cb, cr, skip, shift)
 }
