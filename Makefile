@@ -4,6 +4,7 @@ RACE ?=
 FUZZ ?= 20000x
 BENCH ?= .
 COUNT ?= 5
+BENCHTIME ?= 1s
 # Tests that need a tool which is missing are skipped, or fail if it is named
 # here, with commas: MEDIAGATE_TEST_REQUIRE=curl,synapse,nginx
 export MEDIAGATE_TEST_REQUIRE ?=

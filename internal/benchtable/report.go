@@ -36,12 +36,17 @@ func writeReport(out io.Writer, at machine, measured []series) {
 				missing = slices.DeleteFunc(missing, func(m goal) bool { return m == g })
 			}
 		}
+		// Most lines would say that nothing is allocated, and how much of nothing.
+		if s.unit == "B/op" || s.unit == "allocs/op" && s.median() == 0 {
+			continue
+		}
 		values := s.sample.Values
 		_, _ = fmt.Fprintf(out, "| %s | %s | %s – %s | %d | %s | %s | %s | %s | %s |\n", s.name, u.number(s.median()), u.number(values[0]),
 			u.number(values[len(values)-1]), len(values), u.name, strings.Join(figures, "; "), strings.Join(ratios, "; "), target, met)
 	}
 	_, _ = fmt.Fprintf(out, "\nA target that is missed by %.0f %% or less counts as met. A ratio above 1 is in our favour; published figures are of\n"+
 		"%s, and ours of the processor above.\n", tolerance*100, theirMachine)
+	_, _ = fmt.Fprint(out, "- A benchmark without a line of allocs/op allocates nothing.\n")
 	for _, s := range sources {
 		_, _ = fmt.Fprintf(out, "- %s: %s.\n", s.name, s.how)
 	}
