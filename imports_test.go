@@ -154,8 +154,8 @@ func TestPDQNeedsNothingElse(t *testing.T) {
 	}
 }
 
-// TestOnlyScansScreen: whoever hashes for a bank, an answer or the shell has no
-// word for anything but the exact way.
+// TestOnlyScansScreen: what is hashed for a bank, an answer or the shell is hashed
+// the exact way. Package scanner alone asks for screening, package media alone does it.
 func TestOnlyScansScreen(t *testing.T) {
 	said := false
 	for _, p := range listPackages(t) {
@@ -163,6 +163,9 @@ func TestOnlyScansScreen(t *testing.T) {
 			source, err := os.ReadFile(filepath.Join(p.Dir, name))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if bytes.Contains(source, []byte("pdq.Screen(")) && p.name() != "media" {
+				t.Errorf("%s/%s screens", p.name(), name)
 			}
 			if !bytes.Contains(source, []byte("media.Screening")) {
 				continue

@@ -78,7 +78,7 @@ func (c Config) Validate() error {
 	check(c.TotalBytes >= c.MaxBytes, "TOTAL_BYTES", "at least MEDIAGATE_MEDIA_MAX_BYTES")
 	check(c.MaxDecodeBytes > 0 && c.MaxDecodeBytes <= 1<<30, "MAX_DECODE_BYTES", "from 1 to 1073741824")
 	// The product of two sides must fit an int64 with room to spare.
-	check(c.MaxSide > 0 && c.MaxSide <= 1<<20, "MAX_SIDE", "from 1 to 1048576")
+	check(c.MaxSide > 0 && c.MaxSide <= 1<<16, "MAX_SIDE", "from 1 to 65536")
 	for variable, value := range map[string]int64{
 		"MAX_PIXELS": c.MaxPixels, "MAX_BASELINE_PIXELS": c.MaxBaselinePixels, "MAX_PIXELS_PER_BYTE": c.MaxPixelsPerByte,
 		"MAX_SCANS": c.MaxScans, "MAX_SEGMENTS": c.MaxSegments, "MAX_FRAMES": c.MaxFrames, "MAX_FRAME_PIXELS": c.MaxFramePixels,

@@ -51,8 +51,8 @@ type Signals struct {
 type Hashing uint8
 
 // Exact makes them as the reference does. Screening makes those that it can make
-// surely enough with less work, and the others exactly. No picture is known that
-// it hashes otherwise, but that is not proved: what is banked or told is Exact.
+// surely enough with less work, and the others exactly. Pictures can be made that
+// it hashes a few bits otherwise: what is banked or told is Exact.
 const (
 	Exact Hashing = iota
 	Screening

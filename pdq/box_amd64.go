@@ -153,14 +153,6 @@ func divideRows(dst []float32, stride int, sums, counts []float32, lanes int) {
 	}
 }
 
-// ones divide nothing.
-var ones = func() (v [side]float32) {
-	for i := range v {
-		v[i] = 1
-	}
-	return v
-}()
-
 func (t *tents) weigh(dst, src []float32, stride int, scratch *[]float32) {
 	if active == portable {
 		t.weighPortable(dst, src, stride)
@@ -169,14 +161,16 @@ func (t *tents) weigh(dst, src []float32, stride int, scratch *[]float32) {
 	var sums [side * band]float32
 	n := active.lanes()
 	*scratch = grown(*scratch, padded(t.n)*n)
+	dst = dst[:band*side]
 	for r := 0; r < band; r += n {
 		// The rows are padded, so that whole groups of columns can be turned.
 		transpose(*scratch, src[r*stride:], stride, padded(t.n)/4, n)
 		if active == avx512 {
 			weighColumnsAVX512(&sums[0], &(*scratch)[0], &t.starts[0], &t.weights[0], t.taps, side)
+			rowsOfAVX512(&dst[r*side], 4*side, &sums[0], side/4)
 		} else {
 			weighColumnsAVX2(&sums[0], &(*scratch)[0], &t.starts[0], &t.weights[0], t.taps, side)
+			rowsOfAVX2(&dst[r*side], 4*side, &sums[0], side/4)
 		}
-		divideRows(dst[r*side:], side, sums[:], ones[:], n)
 	}
 }

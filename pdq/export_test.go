@@ -103,3 +103,15 @@ func OperatorSquare(luma []float32, width, height int) []float32 {
 	s.operate(width, height, &s.plane)
 	return slices.Clone(s.square[:side*side])
 }
+
+// ScreenLuma is to FromLuma what Screen is to FromView.
+func ScreenLuma(luma []float32, width, height int) (h Hash, quality int, exact bool) {
+	checkPlane(luma, width, height)
+	if width < minSide || height < minSide {
+		return Hash{}, 0, true
+	}
+	s := borrow()
+	defer s.release()
+	s.plane = plane{luma: luma, width: width}
+	return s.screen(width, height, &s.plane, false)
+}

@@ -179,6 +179,13 @@ func wideLuma(row []float32, line []byte) {
 // lumaOfYCbCr goes by the colours that the standard library converts to.
 func lumaOfYCbCr(row []float32, m *image.YCbCr, y int) {
 	left := m.Rect.Min.X
+	if left < 0 || m.Rect.Min.Y < 0 { // where offsets are rounded towards zero
+		for x := range row {
+			c := m.YCbCrAt(left+x, m.Rect.Min.Y+y)
+			row[x] = brightness(color.YCbCrToRGB(c.Y, c.Cb, c.Cr))
+		}
+		return
+	}
 	shift := 0 // one chroma sample is for 1<<shift pixels
 	switch m.SubsampleRatio {
 	case image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420:

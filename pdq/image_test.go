@@ -132,6 +132,13 @@ func TestPixelKinds(t *testing.T) {
 		}
 	}
 	inner := image.Rect(11, 13, 150, 111)
+	beyond := image.NewYCbCr(image.Rect(-5, -3, 98, 87), image.YCbCrSubsampleRatio420)
+	for i := range beyond.Y {
+		beyond.Y[i] = src.Pix[4*i]
+	}
+	for i := range beyond.Cb {
+		beyond.Cb[i], beyond.Cr[i] = src.Pix[4*i+1], src.Pix[4*i+2]
+	}
 	kinds := map[string]image.Image{
 		"gray":            onto(image.NewGray(src.Rect)),
 		"gray16":          onto(image.NewGray16(src.Rect)),
@@ -142,6 +149,7 @@ func TestPixelKinds(t *testing.T) {
 		"paletted":        onto(image.NewPaletted(src.Rect, palette.Plan9)),
 		"ycbcr":           ycbcr,
 		"sparse ycbcr":    sparse,
+		"beyond ycbcr":    beyond,
 		"nycbcra":         alpha,
 		"part of nycbcra": alpha.SubImage(inner),
 		"part of sparse":  sparse.SubImage(inner),

@@ -96,11 +96,11 @@ func agrees(t *testing.T, ix *pdq.Index, hashes, queries []pdq.Hash, threshold i
 
 // TestRecall looks hashes up that are planted at 0 to 32 bits from an entry, and
 // one that is not. Every answer, with every set of vector instructions, is
-// compared with the linear scan of the definition. MEDIAGATE_TEST_FULL_RECALL=1
+// compared with the linear scan of the definition. MEDIAGATE_TEST_EXHAUSTIVE=1
 // makes that 110,000 queries; otherwise it is some hundred for each short list and
 // some dozen for each long one.
 func TestRecall(t *testing.T) {
-	full := os.Getenv("MEDIAGATE_TEST_FULL_RECALL") != ""
+	full := os.Getenv("MEDIAGATE_TEST_EXHAUSTIVE") != ""
 	for _, tt := range []struct {
 		list          string
 		hashes        uint64

@@ -22,6 +22,11 @@ func boxColumnsAVX2(dst *float32, stride int, sum *float32, in *float32, back in
 //go:noescape
 func sampleColumnsAVX2(dst *float32, sum *float32, in *float32, back int, steps *int32, samples int)
 
+// rowsOfAVX2 writes 4·groups columns as rows.
+//
+//go:noescape
+func rowsOfAVX2(dst *float32, stride int, columns *float32, groups int)
+
 // divideRowsAVX2 divides 4·groups columns and writes them as rows.
 //
 //go:noescape
@@ -105,6 +110,11 @@ func boxColumnsAVX512(dst *float32, stride int, sum *float32, in *float32, back 
 //
 //go:noescape
 func sampleColumnsAVX512(dst *float32, sum *float32, in *float32, back int, steps *int32, samples int)
+
+// rowsOfAVX512 writes 4·groups columns as rows.
+//
+//go:noescape
+func rowsOfAVX512(dst *float32, stride int, columns *float32, groups int)
 
 // divideRowsAVX512 divides 4·groups columns and writes them as rows.
 //

@@ -173,6 +173,49 @@ samples_end:
 	VZEROUPPER
 	RET
 
+// func rowsOfAVX2(dst *float32, stride int, columns *float32, groups int)
+// Requires: AVX
+TEXT ·rowsOfAVX2(SB), NOSPLIT, $0-32
+	MOVQ  dst+0(FP), AX
+	MOVQ  stride+8(FP), CX
+	LEAQ  (CX)(CX*2), DX
+	LEAQ  (AX)(CX*4), BX
+	MOVQ  columns+16(FP), SI
+	MOVQ  groups+24(FP), DI
+	TESTQ DI, DI
+	JZ    rows_end
+
+rows:
+	VMOVUPS      (SI), Y0
+	VMOVUPS      32(SI), Y1
+	VMOVUPS      64(SI), Y2
+	VMOVUPS      96(SI), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y4, Y3
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      X3, (AX)
+	VEXTRACTF128 $0x01, Y3, (BX)
+	VMOVUPS      X1, (AX)(CX*1)
+	VEXTRACTF128 $0x01, Y1, (BX)(CX*1)
+	VMOVUPS      X4, (AX)(CX*2)
+	VEXTRACTF128 $0x01, Y4, (BX)(CX*2)
+	VMOVUPS      X0, (AX)(DX*1)
+	VEXTRACTF128 $0x01, Y0, (BX)(DX*1)
+	ADDQ         $0x10, AX
+	ADDQ         $0x10, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNZ          rows
+
+rows_end:
+	VZEROUPPER
+	RET
+
 // func divideRowsAVX2(dst *float32, stride int, sums *float32, counts *float32, groups int)
 // Requires: AVX
 TEXT ·divideRowsAVX2(SB), NOSPLIT, $0-40
@@ -1272,6 +1315,61 @@ steps_end:
 
 samples_end:
 	VMOVUPS Z0, (CX)
+	VZEROUPPER
+	RET
+
+// func rowsOfAVX512(dst *float32, stride int, columns *float32, groups int)
+// Requires: AVX, AVX512F
+TEXT ·rowsOfAVX512(SB), NOSPLIT, $0-32
+	MOVQ  dst+0(FP), AX
+	MOVQ  stride+8(FP), CX
+	LEAQ  (CX)(CX*2), DX
+	LEAQ  (AX)(CX*4), BX
+	LEAQ  (BX)(CX*4), SI
+	LEAQ  (SI)(CX*4), DI
+	MOVQ  columns+16(FP), R8
+	MOVQ  groups+24(FP), R9
+	TESTQ R9, R9
+	JZ    rows_end
+
+rows:
+	VMOVUPS       (R8), Z0
+	VMOVUPS       64(R8), Z1
+	VMOVUPS       128(R8), Z2
+	VMOVUPS       192(R8), Z3
+	VUNPCKLPS     Z1, Z0, Z4
+	VUNPCKHPS     Z1, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z1
+	VUNPCKHPS     Z3, Z2, Z2
+	VUNPCKLPD     Z1, Z4, Z3
+	VUNPCKHPD     Z1, Z4, Z1
+	VUNPCKLPD     Z2, Z0, Z4
+	VUNPCKHPD     Z2, Z0, Z0
+	VMOVUPS       X3, (AX)
+	VEXTRACTF32X4 $0x01, Z3, (BX)
+	VEXTRACTF32X4 $0x02, Z3, (SI)
+	VEXTRACTF32X4 $0x03, Z3, (DI)
+	VMOVUPS       X1, (AX)(CX*1)
+	VEXTRACTF32X4 $0x01, Z1, (BX)(CX*1)
+	VEXTRACTF32X4 $0x02, Z1, (SI)(CX*1)
+	VEXTRACTF32X4 $0x03, Z1, (DI)(CX*1)
+	VMOVUPS       X4, (AX)(CX*2)
+	VEXTRACTF32X4 $0x01, Z4, (BX)(CX*2)
+	VEXTRACTF32X4 $0x02, Z4, (SI)(CX*2)
+	VEXTRACTF32X4 $0x03, Z4, (DI)(CX*2)
+	VMOVUPS       X0, (AX)(DX*1)
+	VEXTRACTF32X4 $0x01, Z0, (BX)(DX*1)
+	VEXTRACTF32X4 $0x02, Z0, (SI)(DX*1)
+	VEXTRACTF32X4 $0x03, Z0, (DI)(DX*1)
+	ADDQ          $0x10, AX
+	ADDQ          $0x10, BX
+	ADDQ          $0x10, SI
+	ADDQ          $0x10, DI
+	ADDQ          $0x00000100, R8
+	DECQ          R9
+	JNZ           rows
+
+rows_end:
 	VZEROUPPER
 	RET
 

@@ -12,6 +12,7 @@ import (
 
 // TestVectorsInUse makes sure that a run which is to try certain kernels does.
 func TestVectorsInUse(t *testing.T) {
+	t.Logf("the kernels in use are %s", pdq.Vectors())
 	if want := os.Getenv("MEDIAGATE_TEST_VECTORS"); want != "" && want != pdq.Vectors() {
 		t.Errorf("the kernels in use are %s, not %s", pdq.Vectors(), want)
 	}
@@ -77,6 +78,30 @@ func FuzzKernels(f *testing.F) {
 	})
 }
 
+// TestKernelsOnLongLines is for boxes as long as the columns that are transposed at
+// once, and longer than the kernels take.
+func TestKernelsOnLongLines(t *testing.T) {
+	for _, n := range []int{2049, 8191, 33_000, 65_536, 65_537, 70_003} {
+		grey := image.NewGray(image.Rect(0, 0, n, 5))
+		rng := splitmix(uint64(n))
+		for i := range grey.Pix {
+			grey.Pix[i] = uint8(rng.next() >> 56)
+		}
+		for _, v := range []pdq.View{{}, {Orientation: 6}} {
+			var want pdq.Hash
+			pdq.EachVectors(func(kernels string) {
+				got, _ := pdq.FromView(grey, v)
+				if want == (pdq.Hash{}) {
+					want = got
+				}
+				if got != want {
+					t.Errorf("%d, %+v, %s: %d bits from the portable hash", n, v, kernels, pdq.Distance(got, want))
+				}
+			})
+		}
+	}
+}
+
 // TestMeansAreQuotients compares the means of the kernels with divisions: every
 // mantissa by every odd count, if all is asked for, as an even count only scales.
 func TestMeansAreQuotients(t *testing.T) {
@@ -130,6 +155,7 @@ func TestHashingAllocatesNothing(t *testing.T) {
 		"grey":   func() { pdq.FromImage(grey) },
 		"colour": func() { pdq.FromImage(colours) },
 		"turned": func() { pdq.FromView(grey, pdq.View{Orientation: 6}) },
+		"screen": func() { pdq.Screen(colours, pdq.View{}) },
 	} {
 		if n := testing.AllocsPerRun(100, hash); n >= 1 {
 			t.Errorf("%s: %v allocations", name, n)

@@ -9,7 +9,7 @@ const minSide = 5
 // FromLuma hashes a brightness plane of height rows of width samples from 0 to
 // 255, stored row by row, and returns the hash with its quality, 0–100. Hashes
 // of quality 49 and below say too little to be matched. It panics if the plane
-// does not have width·height samples. Samples between 0 and 2^-64, which no
+// does not have width·height samples. Samples between 0 and 2^-60, which no
 // picture has, may give other bits on other processors.
 func FromLuma(luma []float32, width, height int) (Hash, int) {
 	checkPlane(luma, width, height)

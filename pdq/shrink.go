@@ -44,10 +44,20 @@ var shrinkers = sync.Pool{New: func() any { return new(shrinker) }}
 
 func borrow() *shrinker { return shrinkers.Get().(*shrinker) }
 
+// keptMax is how much memory a shrinker may keep, in samples. A usual photo of 12
+// megapixels needs a quarter of it; only very long lines need more.
+const keptMax = 2 << 20
+
 // release gives the shrinker back, without the picture.
 func (s *shrinker) release() {
 	s.plane, s.picture = plane{}, picture{}
-	shrinkers.Put(s)
+	held := cap(s.in) + cap(s.mid) + cap(s.kept) + cap(s.scratch)
+	for _, c := range []*columns{&s.first, &s.second} {
+		held += cap(c.ring) + cap(c.sums) + cap(c.zero)
+	}
+	if held <= keptMax {
+		shrinkers.Put(s)
+	}
 }
 
 // hash is that of the samples, with their quality.

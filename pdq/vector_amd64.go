@@ -4,8 +4,7 @@ package pdq
 
 import "golang.org/x/sys/cpu"
 
-// active is what the kernels of this process use; only tests change it. An
-// operator can turn features off: GODEBUG=cpu.avx512f=off,cpu.avx2=off.
+// active is what the kernels of this process use; only tests change it.
 var active = widest()
 
 func widest() vectors {

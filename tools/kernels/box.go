@@ -182,6 +182,21 @@ func (v isa) sampleColumns() {
 	ret()
 }
 
+func (v isa) rowsOf() {
+	v.text("rowsOf", "func(dst *float32, stride int, columns *float32, groups int)", "writes 4·groups columns as rows.")
+	r, in, groups := v.rows("dst", "stride"), pointer("columns"), pointer("groups")
+	repeat("rows", groups, func() {
+		columns := v.vectors(4)
+		for i, c := range columns {
+			VMOVUPS(at(in, i*v.bytes()), c)
+		}
+		v.store(columns, r)
+		r.advance()
+		ADDQ(U32(4*v.bytes()), in)
+	})
+	ret()
+}
+
 func (v isa) divideRows() {
 	v.text("divideRows", "func(dst *float32, stride int, sums, counts *float32, groups int)",
 		"divides 4·groups columns and writes them as rows.")

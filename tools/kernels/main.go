@@ -79,6 +79,7 @@ func main() {
 		v.transpose()
 		v.boxColumns()
 		v.sampleColumns()
+		v.rowsOf()
 		v.divideRows()
 		v.slide()
 		v.slideMean()
