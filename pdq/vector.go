@@ -2,7 +2,7 @@ package pdq
 
 // vectors is a set of vector instructions that the inner loops, the kernels,
 // exist for. Each kernel has a portable twin, which says what it must compute,
-// to the last bit.
+// to the last bit, and which all other processors use.
 type vectors uint8
 
 // The kernels for avx2 also need FMA; those for avx512 need F, BW, VL, VPOPCNTDQ
