@@ -4,29 +4,54 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"strings"
 )
 
 // CreateVersion makes a store as a program of an earlier schema left it, and
 // fills it.
-func CreateVersion(ctx context.Context, path string, version int, fill string) (err error) {
-	db, err := sql.Open("sqlite", path)
+func CreateVersion(ctx context.Context, location string, version int, fill string) (err error) {
+	s, err := connect(location)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := db.ExecContext(ctx, "CREATE TABLE schema_version (version BIGINT NOT NULL)"); err != nil {
-		return err
-	}
-	for n, statements := range migrations[:version] {
-		if _, err := db.ExecContext(ctx, statements); err != nil {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.engine.prepare(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := db.ExecContext(ctx, "INSERT INTO schema_version (version) VALUES ($1)", n+1); err != nil {
-			return err
+		statements := []string{"CREATE TABLE schema_version (version BIGINT NOT NULL)"}
+		for n, migration := range migrations[:version] {
+			statements = append(statements, s.engine.spell(migration), fmt.Sprintf("INSERT INTO schema_version (version) VALUES (%d)", n+1))
 		}
+		for _, statement := range append(statements, fill) {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// MakeTrouble lets the database fail at something, as BEFORE INSERT ON bank.
+func (s *Store) MakeTrouble(ctx context.Context, at string) error {
+	if s.engine == (sqlite{}) {
+		return s.Exec(ctx, "CREATE TRIGGER trouble "+at+" BEGIN SELECT RAISE(ABORT, 'trouble'); END")
 	}
-	_, err = db.ExecContext(ctx, fill)
-	return err
+	at, condition, conditional := strings.Cut(at, " WHEN ")
+	if at += " FOR EACH ROW"; conditional {
+		at += " WHEN (" + condition + ")"
+	}
+	return s.Exec(ctx, "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trouble''; END'; CREATE TRIGGER trouble "+
+		at+" EXECUTE FUNCTION trouble()")
+}
+
+// EndTrouble takes MakeTrouble back.
+func (s *Store) EndTrouble(ctx context.Context) error {
+	if s.engine == (sqlite{}) {
+		return s.Exec(ctx, "DROP TRIGGER trouble")
+	}
+	return s.Exec(ctx, "DROP FUNCTION trouble CASCADE")
 }
 
 // Exec does something to the database behind the program's back.
@@ -43,7 +68,7 @@ func (s *Store) SetSchemaVersion(ctx context.Context, version int) error {
 
 // Corrupt changes a signal's length behind the program's back.
 func (s *Store) Corrupt(ctx context.Context) error {
-	_, err := s.db.ExecContext(ctx, "UPDATE signal SET value = x'00'")
+	_, err := s.db.ExecContext(ctx, "UPDATE signal SET value = $1", []byte{0})
 	return err
 }
 
