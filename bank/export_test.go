@@ -102,3 +102,25 @@ func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
 	}
 	return x.refresh(ctx, merged)
 }
+
+// Query returns one value of the database, as text.
+func (s *Store) Query(ctx context.Context, query string) (value string, err error) {
+	err = s.db.QueryRowContext(ctx, query).Scan(&value)
+	return value, err
+}
+
+// ChangeSlowly banks a content under a key of an exchange and does something
+// before it commits.
+func (s *Store) ChangeSlowly(ctx context.Context, exchange string, c SourceContent, meanwhile func()) error {
+	return s.change(ctx, func(tx *sql.Tx, epoch int64) error {
+		x, err := findExchange(ctx, tx, exchange)
+		if err != nil {
+			return err
+		}
+		if err := putSource(ctx, tx, x, c, epoch); err != nil {
+			return err
+		}
+		meanwhile()
+		return nil
+	})
+}

@@ -115,8 +115,10 @@ func (p postgres) prepare(ctx context.Context, tx *sql.Tx) error {
 	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
 		return err
 	}
-	var exists bool
-	if err := tx.QueryRowContext(ctx, "SELECT to_regnamespace($1) IS NOT NULL", postgresSchema).Scan(&exists); err != nil || exists {
+	// Read from the table: what functions say may be remembered from before the
+	// lock, and wrong since.
+	var schemas int64
+	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM pg_namespace WHERE nspname = $1", postgresSchema).Scan(&schemas); err != nil || schemas > 0 {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "CREATE SCHEMA "+postgresSchema); err != nil {
@@ -131,7 +133,7 @@ func (postgres) unhurried(ctx context.Context, tx *sql.Tx) error {
 }
 
 func (postgres) tables(ctx context.Context, q queryer) ([]string, error) {
-	return names(ctx, q, "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('"+postgresSchema+"') AND relkind <> 'i' ORDER BY relname")
+	return names(ctx, q, "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = '"+postgresSchema+"' AND relkind <> 'i' ORDER BY relname")
 }
 
 // spell lets texts be ordered by their bytes, as SQLite does. The order of a
