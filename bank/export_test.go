@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -123,4 +124,50 @@ func (s *Store) ChangeSlowly(ctx context.Context, exchange string, c SourceConte
 		meanwhile()
 		return nil
 	})
+}
+
+// Tables are what Copy copies, and those that there are.
+func (s *Store) Tables(ctx context.Context) (copied, there []string, err error) {
+	there, err = s.engine.tables(ctx, s.db)
+	return tables, there, err
+}
+
+// Dump returns all that a store holds, in an order that does not depend on the
+// engine; nothing if there is no store.
+func Dump(ctx context.Context, location string) (lines []string, err error) {
+	s, err := connect(location)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	names, err := s.engine.tables(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		rows, err := s.db.QueryContext(ctx, "SELECT * FROM "+name)
+		if err != nil {
+			return nil, err
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, fmt.Sprint(name, columns))
+		row, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range row {
+			into[i] = &row[i]
+		}
+		for rows.Next() {
+			if err := rows.Scan(into...); err != nil {
+				return nil, err
+			}
+			lines = append(lines, fmt.Sprintf("%s %#v", name, row))
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(lines)
+	return lines, nil
 }

@@ -26,7 +26,7 @@ type Store struct {
 // sqlite: and a path, is readable by this user only. In PostgreSQL's, postgres:
 // with a server and a database, it takes a schema of its own, whatever else the
 // database holds; what the URL leaves out, the environment of PostgreSQL's own
-// programs says, as PGPASSFILE. Errors do not repeat the URL.
+// programs says, as PGPASSFILE. Errors tell no password.
 func Open(ctx context.Context, location string) (*Store, error) {
 	s, err := connect(location)
 	if err != nil {
@@ -86,11 +86,20 @@ func (s *Store) transact(ctx context.Context, do func(tx *sql.Tx) error) error {
 // stays true until it commits.
 func (s *Store) write(ctx context.Context, do func(tx *sql.Tx) error) error {
 	return s.transact(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE meta SET value = value WHERE key = 'epoch'"); err != nil {
+		if err := lock(ctx, tx); err != nil {
 			return err
 		}
 		return do(tx)
 	})
+}
+
+// lock takes the epoch's row.
+func lock(ctx context.Context, tx *sql.Tx) error {
+	res, err := tx.ExecContext(ctx, "UPDATE meta SET value = value WHERE key = 'epoch'")
+	if err != nil {
+		return err
+	}
+	return oneRow(res, errors.New("the store has no epoch"))
 }
 
 // read runs do in a transaction that sees one state throughout.
