@@ -9,7 +9,7 @@ import (
 	"mediagate/internal/postgrestest"
 )
 
-func TestMain(m *testing.M) { os.Exit(postgrestest.Run(m)) }
+func TestMain(m *testing.M) { os.Exit(postgrestest.Tests{M: m}.Run()) }
 
 // engine is a database that stores can be in. What a store does is tested on each.
 type engine struct {

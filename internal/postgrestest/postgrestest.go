@@ -1,7 +1,7 @@
 // Package postgrestest starts a real PostgreSQL for tests.
 //
 // Most tests want a database of their own, [NewDatabase], on the one server that
-// their test binary has, which TestMain ends with [Run]. Tests that kill it or
+// their test binary has, which TestMain ends with [Tests.Run]. Tests that kill it or
 // change its settings [Start] another.
 //
 // Without PostgreSQL's programs a test is skipped, or fails if
@@ -33,9 +33,12 @@ var shared struct {
 	err  error
 }
 
-// Run runs the tests of a package and ends the server that they have used.
-func Run(m *testing.M) int {
-	code := m.Run()
+// Tests are the tests of a package that use databases.
+type Tests struct{ M *testing.M }
+
+// Run runs them and ends the server that they have used.
+func (tests Tests) Run() int {
+	code := tests.M.Run()
 	if shared.s != nil {
 		if err := shared.s.remove(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

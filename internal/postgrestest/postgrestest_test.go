@@ -8,7 +8,7 @@ import (
 	"mediagate/internal/postgrestest"
 )
 
-func TestMain(m *testing.M) { os.Exit(postgrestest.Run(m)) }
+func TestMain(m *testing.M) { os.Exit(postgrestest.Tests{M: m}.Run()) }
 
 func TestServerIsKilledAndComesBack(t *testing.T) {
 	s := postgrestest.Start(t)
