@@ -12,7 +12,7 @@ import (
 // CreateVersion makes a store as a program of an earlier schema left it, and
 // fills it.
 func CreateVersion(ctx context.Context, location string, version int, fill string) (err error) {
-	s, err := connect(location)
+	s, err := connect(ctx, location)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (s *Store) Tables(ctx context.Context) (copied, there []string, err error) 
 // Dump returns all that a store holds, in an order that does not depend on the
 // engine; nothing if there is no store.
 func Dump(ctx context.Context, location string) (lines []string, err error) {
-	s, err := connect(location)
+	s, err := connect(ctx, location)
 	if err != nil {
 		return nil, err
 	}

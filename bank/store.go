@@ -28,7 +28,7 @@ type Store struct {
 // database holds; what the URL leaves out, the environment of PostgreSQL's own
 // programs says, as PGPASSFILE. Errors tell no password.
 func Open(ctx context.Context, location string) (*Store, error) {
-	s, err := connect(location)
+	s, err := connect(ctx, location)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -39,7 +39,7 @@ func Open(ctx context.Context, location string) (*Store, error) {
 }
 
 // connect returns a store that may hold nothing yet.
-func connect(location string) (*Store, error) {
+func connect(ctx context.Context, location string) (*Store, error) {
 	if err := CheckLocation(location); err != nil {
 		return nil, err
 	}
@@ -47,10 +47,13 @@ func connect(location string) (*Store, error) {
 	var err error
 	if path, ok := strings.CutPrefix(location, sqliteScheme); ok {
 		s.engine = sqlite{}
-		s.db, err = openSQLite(path)
+		s.db, err = openSQLite(ctx, path)
 	} else {
 		s.engine = postgres{}
 		s.db, err = openPostgres(location)
+	}
+	if err != nil && s.db != nil {
+		err = errors.Join(err, s.db.Close())
 	}
 	return s, err
 }
