@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +32,6 @@ const (
 
 // postgresLimits are settings of each connection, unless the URL has others.
 var postgresLimits = map[string]string{
-	"application_name": "mediagate",
 	// Writers wait for one another, all others for nobody.
 	"lock_timeout": "10s",
 	// A process that was stopped in the middle of writing keeps the others waiting.
@@ -39,11 +40,25 @@ var postgresLimits = map[string]string{
 	"statement_timeout": "10min",
 }
 
-// postgresSession is run once on each connection. What was committed must survive
-// a crash of the server, and what nobody waits for any more must end, which is
-// older servers' to find out.
-const postgresSession = `SELECT CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END,
-	CASE WHEN CAST(current_setting('server_version_num') AS INTEGER) >= 140000 THEN set_config('client_connection_check_interval', '5s', false) END`
+// postgresSession is what each connection begins with. What was committed must
+// survive a crash of the server, and what nobody waits for any more must end, which
+// not every server can find out.
+const postgresSession = `SELECT set_config('search_path', '` + postgresSchema + `', false),
+	CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END,
+	CASE WHEN CAST(current_setting('server_version_num') AS INTEGER) >= 140000 AND version() LIKE '%linux%'
+		THEN set_config('client_connection_check_interval', '5s', false) END`
+
+// sessionStatement sets the limits, too. Sent along with the password they would be
+// refused by poolers.
+func sessionStatement(given map[string]string) string {
+	statement := postgresSession
+	for _, name := range slices.Sorted(maps.Keys(postgresLimits)) {
+		if _, ok := given[name]; !ok {
+			statement += ", set_config('" + name + "', '" + postgresLimits[name] + "', false)"
+		}
+	}
+	return statement
+}
 
 // postgresConfig reads a URL. What is wrong with one is not told: whatever cannot
 // be read may be part of a password.
@@ -55,11 +70,8 @@ func postgresConfig(location string) (*pgx.ConnConfig, error) {
 	if _, given := config.RuntimeParams["search_path"]; given {
 		return nil, fmt.Errorf("the PostgreSQL URL must not set search_path: the tables are in schema %s", postgresSchema)
 	}
-	config.RuntimeParams["search_path"] = postgresSchema
-	for name, value := range postgresLimits {
-		if _, given := config.RuntimeParams[name]; !given {
-			config.RuntimeParams[name] = value
-		}
+	if _, given := config.RuntimeParams["application_name"]; !given {
+		config.RuntimeParams["application_name"] = "mediagate"
 	}
 	config.DialFunc = (&net.Dialer{
 		Timeout:         connectPatience,
@@ -87,11 +99,12 @@ func openPostgres(location string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	session := sessionStatement(config.RuntimeParams)
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
 		if encoding := c.PgConn().ParameterStatus("server_encoding"); encoding != "UTF8" {
 			return fmt.Errorf("the database has the encoding %s, and must have UTF8", encoding)
 		}
-		_, err := c.Exec(ctx, postgresSession)
+		_, err := c.Exec(ctx, session)
 		return err
 	}))
 	db.SetMaxOpenConns(postgresConnections)

@@ -19,9 +19,11 @@ import (
 	"mediagate/internal/synapsetest"
 )
 
-// User is the superuser of every server, and Password the one it needs over TCP.
-// By the socket it needs none.
-const User, Password = "mediagate", "test-password"
+// User is the superuser of every server.
+const User = "mediagate"
+
+// Password is what User needs over TCP. By the socket it needs none.
+const Password = "test-password"
 
 // hasty are settings of a server whose data nobody will miss.
 var hasty = []string{"fsync=off", "synchronous_commit=off", "full_page_writes=off"}
