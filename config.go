@@ -10,7 +10,6 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
-	"mediagate/bank"
 	"mediagate/exchange"
 	"mediagate/homeserver"
 	"mediagate/internal/secret"
@@ -30,9 +29,14 @@ type Config struct {
 	Exchange   exchange.Config `envPrefix:"MEDIAGATE_EXCHANGE_"`
 	Scan       scanner.Config  `envPrefix:"MEDIAGATE_SCAN_"`
 	Media      media.Config    `envPrefix:"MEDIAGATE_MEDIA_"`
-	// DatabaseURL is where the banks are kept: sqlite: and a path. The folder is
-	// created if there is none.
-	DatabaseURL string `env:"MEDIAGATE_DATABASE_URL" envDefault:"sqlite:./data/mediagate.db"`
+	// DatabaseURL is where the banks are kept: sqlite: and a path, whose folder is
+	// created if there is none, or postgres:// with a server and a database, where
+	// they have a schema of their own, mediagate.
+	DatabaseURL secret.String `env:"MEDIAGATE_DATABASE_URL" envDefault:"sqlite:./data/mediagate.db"`
+	// DatabasePassword is the file that holds the password which a postgres:// URL
+	// leaves out.
+	DatabasePassword secret.String `env:"MEDIAGATE_DATABASE_PASSWORD_FILE,file"`
+	HMADatabase      HMADatabase   `envPrefix:"HMA_DB_"`
 	// LogLevel is the least level that is logged: DEBUG, INFO, WARN or ERROR.
 	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
 }
@@ -96,17 +100,15 @@ func loadConfig(environ []string) (Config, error) {
 	if address, set := vars["MEDIAGATE_OPS_LISTEN"]; set && address == "" {
 		c.Server.OpsListen = "" // the library takes empty for unset
 	}
-	if err := bank.CheckLocation(c.DatabaseURL); err != nil {
-		problems = append(problems, fmt.Errorf("MEDIAGATE_DATABASE_URL: %w", err))
-	}
 	for name, value := range map[string]secret.String{
 		"MEDIAGATE_API_KEY_FILE": c.Server.APIKey, "MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token,
+		databasePassword: c.DatabasePassword,
 	} {
 		if vars[name] != "" && value.Empty() {
 			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
 		}
 	}
-	problems = append(problems, c.chooseToken(), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
+	problems = append(problems, c.chooseToken(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
 	if c.Homeserver.Configured() {
 		problems = append(problems, c.Server.ValidateGate())
 	}

@@ -52,7 +52,8 @@ func TestDefaults(t *testing.T) {
 			MaxSide: 30_000, MaxPixels: 32_000_000, MaxBaselinePixels: 120_000_000, MaxPixelsPerByte: 10_000,
 			MaxScans: 64, MaxSegments: 2000, MaxFrames: 400, MaxFramePixels: 512_000_000,
 		},
-		DatabaseURL: "sqlite:./data/mediagate.db",
+		DatabaseURL: secret.New("sqlite:./data/mediagate.db"),
+		HMADatabase: HMADatabase{Host: "localhost", Name: "hma", User: "hma"},
 		LogLevel:    slog.LevelInfo,
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b secret.String) bool { return a.Equal(b.Reveal()) })); diff != "" {
@@ -190,7 +191,13 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if len(named(err)) < 20 {
 		t.Errorf("few problems: %v", err)
 	}
-	for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%v %+v %#v", good.Server, good.Server, good.Server)} {
+	database, err2 := loadConfig(environ[1:2])
+	if err2 != nil || !strings.Contains(database.DatabaseURL.Reveal(), canary) {
+		t.Errorf("the database is not read: %v", err2)
+	}
+	for _, text := range []string{
+		fmt.Sprint(err), fmt.Sprintf("%v %+v %#v", good.Server, good.Server, good.Server), fmt.Sprintf("%v %+v %#v", database, database, database),
+	} {
 		if strings.Contains(text, canary) {
 			t.Errorf("printed: %s", text)
 		}
@@ -357,6 +364,47 @@ func TestHomeserverSettings(t *testing.T) {
 		}
 		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "syt_")) {
 			t.Errorf("%s: %v, want something with %q and no token", name, err, tt.want)
+		}
+	}
+}
+
+// TestDatabaseSettings: one database, and one password for it.
+func TestDatabaseSettings(t *testing.T) {
+	const given, password, hma = "MEDIAGATE_DATABASE_URL=", "MEDIAGATE_DATABASE_PASSWORD_FILE=", "HMA_DB_"
+	file, odd := keyFile(t, "s3cret\n"), keyFile(t, "s3cret @/?&=+%:é\n")
+	for name, tt := range map[string]struct {
+		environ []string
+		want    string // the URL
+		problem string // part of the error
+	}{
+		"nothing":                 {nil, "sqlite:./data/mediagate.db", ""},
+		"a file":                  {[]string{given + "sqlite:/x/y.db"}, "sqlite:/x/y.db", ""},
+		"a server":                {[]string{given + "postgres://u:s3cret@h/db"}, "postgres://u:s3cret@h/db", ""},
+		"a server, long":          {[]string{given + "postgresql://u@h:5433/db"}, "postgresql://u@h:5433/db", ""},
+		"password from a file":    {[]string{given + "postgres://u@h/db", password + file}, "postgres://u@h/db?password=s3cret", ""},
+		"one with signs":          {[]string{given + "postgres://u@h/db?sslmode=disable", password + odd}, "postgres://u@h/db?sslmode=disable&password=s3cret%20%40%2F%3F%26%3D%2B%25%3A%C3%A9", ""},
+		"two passwords":           {[]string{given + "postgres://u:s3cret@h/db", password + file}, "", password[:len(password)-1] + ": the URL has a password already"},
+		"password of a file":      {[]string{password + file}, "", "only the URL of a PostgreSQL server"},
+		"no file":                 {[]string{given + "postgres://u@h/db", password + file + "x"}, "", password[:len(password)-1] + ": the file cannot be read"},
+		"empty file":              {[]string{given + "postgres://u@h/db", password + keyFile(t, "\n")}, "", "the file is empty"},
+		"no URL":                  {[]string{given + "postgres"}, "", "must be sqlite: and a path, or postgres://"},
+		"hma-matrix":              {[]string{hma + "PASS=s3cret"}, "postgres://hma@localhost/hma?password=s3cret", ""},
+		"hma-matrix, all":         {[]string{hma + "HOST=h:5433", hma + "NAME=n/m", hma + "USER=u:v", hma + "PASS=s3:cret"}, "postgres://u%3Av@h:5433/n%2Fm?password=s3%3Acret", ""},
+		"hma-matrix, IPv6":        {[]string{hma + "HOST=[::1]:5433", hma + "PASS=s3cret"}, "postgres://hma@[::1]:5433/hma?password=s3cret", ""},
+		"hma-matrix, a file":      {[]string{hma + "HOST=h", password + file}, "postgres://hma@h/hma?password=s3cret", ""},
+		"hma-matrix, both":        {[]string{hma + "PASS=s3cret", password + file}, "", "leave one of them out"},
+		"hma-matrix, no password": {[]string{hma + "HOST=h", hma + "USER=u"}, "", "HMA_DB_PASS or MEDIAGATE_DATABASE_PASSWORD_FILE is required with HMA_DB_HOST, HMA_DB_USER"},
+		"hma-matrix, a URL":       {[]string{hma + "HOST=postgres://h", hma + "PASS=s3cret"}, "", "HMA_DB_HOST must be"},
+		"hma-matrix, a port":      {[]string{hma + "HOST=h:s3cret", hma + "PASS=s3cret"}, "", "HMA_DB_HOST, HMA_DB_PASS: the PostgreSQL URL cannot be read"},
+		"hma-matrix, empty":       {[]string{hma + "HOST=", hma + "PASS="}, "sqlite:./data/mediagate.db", ""},
+		"hma-matrix and ours":     {[]string{given + "sqlite:x.db", hma + "PASS=s3cret"}, "", "MEDIAGATE_DATABASE_URL: HMA_DB_PASS names another database"},
+	} {
+		c, err := loadConfig(tt.environ)
+		if tt.problem == "" && (err != nil || c.DatabaseURL.Reveal() != tt.want) {
+			t.Errorf("%s: %q, %v, want %q", name, c.DatabaseURL.Reveal(), err, tt.want)
+		}
+		if tt.problem != "" && (err == nil || !strings.Contains(err.Error(), tt.problem) || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%s: %v, want one problem, with %q and no password", name, err, tt.problem)
 		}
 	}
 }

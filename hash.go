@@ -45,7 +45,7 @@ func hashFiles(ctx context.Context, config Config, files []string, stdout, stder
 	config.Media.QueueWait = time.Hour // nobody else waits for a batch
 	pool := newPool(config)
 	defer pool.Close()
-	bar := progress(len(files), stderr)
+	bar := progress(int64(len(files)), "hashing", "files", stderr)
 	workers := config.Media.Workers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -96,15 +96,15 @@ func hashFiles(ctx context.Context, config Config, files []string, stdout, stder
 	return nil
 }
 
-// progress is a bar on a terminal when there are enough files to wait for, and
-// nothing otherwise.
-func progress(files int, stderr io.Writer) *progressbar.ProgressBar {
+// progress is a bar on a terminal when there is enough to wait for, and nothing
+// otherwise.
+func progress(all int64, doing, what string, stderr io.Writer) *progressbar.ProgressBar {
 	f, ok := stderr.(*os.File)
-	if !ok || files < 10 || !isatty.IsTerminal(f.Fd()) {
-		return progressbar.DefaultSilent(int64(files))
+	if !ok || all < 10 || !isatty.IsTerminal(f.Fd()) {
+		return progressbar.DefaultSilent(all)
 	}
-	return progressbar.NewOptions(files, progressbar.OptionSetWriter(stderr), progressbar.OptionSetDescription("hashing"),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"), progressbar.OptionClearOnFinish())
+	return progressbar.NewOptions64(all, progressbar.OptionSetWriter(stderr), progressbar.OptionSetDescription(doing),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(what), progressbar.OptionClearOnFinish())
 }
 
 func hashFile(ctx context.Context, pool *media.Pool, file string) (media.Signals, error) {

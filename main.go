@@ -18,6 +18,8 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
   mediagate hash FILE...   print the signals of files, one JSON object a line
   mediagate check-config   report every problem of the configuration
   mediagate healthcheck    exit 0 if the server of this configuration is ready
+  mediagate store copy --from URL --to URL
+                           copy all banks from one database to another
   mediagate version        print the version
 
 It is configured by MEDIAGATE_ variables; see the README.
@@ -44,20 +46,23 @@ func run(args []string) error {
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 		return nil
-	case "serve", "hash", "check-config", "healthcheck":
+	case "serve", "hash", "check-config", "healthcheck", "store":
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", command, usage)
 	}
-	if len(args) > 0 && command != "hash" {
+	if len(args) > 0 && command != "hash" && command != "store" {
 		return fmt.Errorf("%s takes no arguments, but there is %q\n\n%s", command, args[0], usage)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills
+	if command == "store" {      // its arguments say all that it needs
+		return storeCommand(ctx, args, os.Stdout, os.Stderr)
 	}
 	config, err := loadConfig(os.Environ())
 	if err != nil {
 		return fmt.Errorf("the configuration has problems:\n%w", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal kills
 	switch command {
 	case "hash":
 		return hashFiles(ctx, config, args, os.Stdout, os.Stderr)

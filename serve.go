@@ -28,7 +28,7 @@ func serve(ctx context.Context, config Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, flush(ctx))
 	}()
-	store, err := bank.Open(ctx, config.DatabaseURL)
+	store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ func (s *Store) Bank(ctx context.Context, name string) (Bank, error) {
 }
 
 func findBank(ctx context.Context, q queryer, name string) (Bank, error) {
+	if !isText(name) {
+		return Bank{}, ErrBankNotFound
+	}
 	b, err := scanBank(q.QueryRowContext(ctx, "SELECT "+bankColumns+" FROM bank WHERE name = $1", name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Bank{}, ErrBankNotFound
@@ -136,6 +139,9 @@ func (s *Store) UpdateBank(ctx context.Context, name string, u Settings) (Bank, 
 // DeleteBank removes a bank with all its contents. A bank that does not exist
 // is no error.
 func (s *Store) DeleteBank(ctx context.Context, name string) error {
+	if !isText(name) {
+		return nil
+	}
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM bank WHERE name = $1", name)
 		return err

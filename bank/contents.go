@@ -21,9 +21,9 @@ type NewContent struct {
 }
 
 // AddContent banks a content and returns its number. It stays until it is
-// removed. It fails with [ErrBankNotFound].
+// removed. It fails with [ErrBankNotFound] or [ErrText].
 func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err error) {
-	if err := checkSignals(c.Signals); err != nil {
+	if err := errors.Join(checkSignals(c.Signals), checkTexts(c.Note, c.Metadata)); err != nil {
 		return 0, fmt.Errorf("add content: %w", err)
 	}
 	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
@@ -152,13 +152,16 @@ type ContentUpdate struct {
 }
 
 // UpdateContent changes a content of the named bank and returns what it became.
-// It fails as Content does.
+// It fails as Content does, or with [ErrText].
 func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u ContentUpdate) (c Content, err error) {
 	update := func(tx *sql.Tx, epoch int64) error {
 		if c, err = findContent(ctx, tx, bank, id); err != nil {
 			return err
 		}
 		if u.Note != nil {
+			if err := checkTexts(*u.Note); err != nil {
+				return err
+			}
 			c.Note = *u.Note
 			if _, err := tx.ExecContext(ctx, "UPDATE content SET note = $2 WHERE id = $1", id, c.Note); err != nil {
 				return err

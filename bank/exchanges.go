@@ -92,6 +92,9 @@ func (s *Store) Exchange(ctx context.Context, name string) (Exchange, error) {
 }
 
 func findExchange(ctx context.Context, q queryer, name string) (Exchange, error) {
+	if !isText(name) {
+		return Exchange{}, ErrExchangeNotFound
+	}
 	x, err := scanExchange(q.QueryRowContext(ctx, selectExchange+" WHERE e.name = $1", name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Exchange{}, ErrExchangeNotFound
@@ -122,11 +125,11 @@ func listAwaiting(ctx context.Context, q queryer) (names []string, err error) {
 }
 
 // CreateExchange makes an exchange that has fetched nothing, with an empty bank
-// of its name. It fails with [ErrBankName], or with [ErrBankExists] if there is a
-// bank or an exchange of that name.
+// of its name. It fails with [ErrBankName] or [ErrText], or with [ErrBankExists] if
+// there is a bank or an exchange of that name.
 func (s *Store) CreateExchange(ctx context.Context, x Exchange) error {
 	b := Bank{Name: x.Name, Ratio: 1}
-	if err := b.validate(); err != nil {
+	if err := errors.Join(b.validate(), checkTexts(x.API, x.Config, x.Credential.Reveal())); err != nil {
 		return err
 	}
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
@@ -150,6 +153,9 @@ func (s *Store) CreateExchange(ctx context.Context, x Exchange) error {
 // EnableExchange turns an exchange on or off. What it has banked stays. It fails
 // with [ErrExchangeNotFound].
 func (s *Store) EnableExchange(ctx context.Context, name string, enabled bool) error {
+	if !isText(name) {
+		return ErrExchangeNotFound
+	}
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		res, err := tx.ExecContext(ctx, "UPDATE exchange SET enabled = $2 WHERE name = $1", name, bit(enabled))
 		if err != nil {
@@ -166,6 +172,9 @@ func (s *Store) EnableExchange(ctx context.Context, name string, enabled bool) e
 // DeleteExchange removes an exchange with its bank and all that is in it. One
 // that does not exist is no error.
 func (s *Store) DeleteExchange(ctx context.Context, name string) error {
+	if !isText(name) {
+		return nil
+	}
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM bank WHERE id IN (SELECT bank FROM exchange WHERE name = $1)", name)
 		return err
@@ -179,10 +188,13 @@ func (s *Store) DeleteExchange(ctx context.Context, name string) error {
 // SetFetchStatus keeps how an exchange's last fetch went. An exchange that does
 // not exist any more is no error.
 func (s *Store) SetFetchStatus(ctx context.Context, name string, f FetchStatus) error {
+	if !isText(name) {
+		return nil
+	}
 	succeeded := sql.NullInt64{Int64: bit(f.Succeeded), Valid: !f.Finished.IsZero()}
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE exchange SET started = $2, finished = $3, succeeded = $4, current = $5, problem = $6 WHERE name = $1",
-			name, secondsOf(f.Started), secondsOf(f.Finished), succeeded, bit(f.UpToDate), f.Problem)
+			name, secondsOf(f.Started), secondsOf(f.Finished), succeeded, bit(f.UpToDate), shown(f.Problem))
 		return err
 	})
 	if err != nil {
@@ -194,6 +206,9 @@ func (s *Store) SetFetchStatus(ctx context.Context, name string, f FetchStatus) 
 // Credential returns what exchanges of an API that have no credential of their
 // own may use, empty for none.
 func (s *Store) Credential(ctx context.Context, api string) (secret.String, error) {
+	if !isText(api) {
+		return secret.String{}, nil
+	}
 	var value string
 	err := s.db.QueryRowContext(ctx, "SELECT value FROM credential WHERE api = $1", api).Scan(&value)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -202,9 +217,14 @@ func (s *Store) Credential(ctx context.Context, api string) (secret.String, erro
 	return secret.New(value), nil
 }
 
-// SetCredential changes what Credential returns; an empty one is none.
+// SetCredential changes what Credential returns; an empty one is none. It fails
+// with [ErrText].
 func (s *Store) SetCredential(ctx context.Context, api string, value secret.String) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := checkTexts(api, value.Reveal())
+	if err != nil {
+		return fmt.Errorf("keep credential: %w", err)
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE api = $1", api); err != nil || value.Empty() {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -55,8 +54,10 @@ func fresh(t testing.TB, s *bank.Store) *bank.Index {
 	return load(t, live)
 }
 
-func TestExchanges(t *testing.T) {
-	s := newStore(t)
+func TestExchanges(t *testing.T) { eachEngine(t, testExchanges) }
+
+func testExchanges(t *testing.T, e engine) {
+	s := e.newStore(t)
 	ctx := t.Context()
 	createBank(t, s, "TAKEN")
 	for name, tt := range map[string]struct {
@@ -129,7 +130,9 @@ func TestExchanges(t *testing.T) {
 }
 
 // TestDeletingTakesAllAway deletes an exchange, or its bank, that has everything.
-func TestDeletingTakesAllAway(t *testing.T) {
+func TestDeletingTakesAllAway(t *testing.T) { eachEngine(t, testDeletingTakesAllAway) }
+
+func testDeletingTakesAllAway(t *testing.T, e engine) {
 	for name, remove := range map[string]func(*bank.Store) error{
 		"the exchange": func(s *bank.Store) error { return s.DeleteExchange(t.Context(), "X") },
 		"its bank":     func(s *bank.Store) error { return s.DeleteBank(t.Context(), "X") },
@@ -142,7 +145,7 @@ func TestDeletingTakesAllAway(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStore(t)
+			s := e.newStore(t)
 			createBank(t, s, "OTHER")
 			addContent(t, s, bank.NewContent{Bank: "OTHER", Signals: pictureSignals(1)})
 			before := createExchange(t, s, "X")
@@ -191,7 +194,11 @@ func TestDeletingTakesAllAway(t *testing.T) {
 // TestSuccessorOfTheSameNameIsNotWrittenTo commits what was fetched for an
 // exchange that was deleted and made anew meanwhile.
 func TestSuccessorOfTheSameNameIsNotWrittenTo(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testSuccessorOfTheSameNameIsNotWrittenTo)
+}
+
+func testSuccessorOfTheSameNameIsNotWrittenTo(t *testing.T, e engine) {
+	s := e.newStore(t)
 	old := createExchange(t, s, "X")
 	if err := s.DeleteExchange(t.Context(), "X"); err != nil {
 		t.Fatal(err)
@@ -213,7 +220,11 @@ func TestSuccessorOfTheSameNameIsNotWrittenTo(t *testing.T) {
 }
 
 func TestExchangeWorksOnAfterItsBankIsRenamed(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testExchangeWorksOnAfterItsBankIsRenamed)
+}
+
+func testExchangeWorksOnAfterItsBankIsRenamed(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	commit(t, s, "X", bank.Fetched{To: "1", Put: []bank.SourceContent{banked("a", 1)}})
 	name := "RENAMED"
@@ -246,8 +257,10 @@ func TestExchangeWorksOnAfterItsBankIsRenamed(t *testing.T) {
 	}
 }
 
-func TestAwaitingIsInTheIndex(t *testing.T) {
-	s := newStore(t)
+func TestAwaitingIsInTheIndex(t *testing.T) { eachEngine(t, testAwaitingIsInTheIndex) }
+
+func testAwaitingIsInTheIndex(t *testing.T, e engine) {
+	s := e.newStore(t)
 	x, live := newIndexer(s)
 	off, on := 0.0, 0.5
 	enable := func(name string, enabled bool) func() error {
@@ -305,8 +318,10 @@ func TestAwaitingIsInTheIndex(t *testing.T) {
 	}
 }
 
-func TestCredentials(t *testing.T) {
-	s := newStore(t)
+func TestCredentials(t *testing.T) { eachEngine(t, testCredentials) }
+
+func testCredentials(t *testing.T, e engine) {
+	s := e.newStore(t)
 	ctx := t.Context()
 	check := func(api, want string) {
 		t.Helper()
@@ -324,9 +339,11 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreNotPrinted(t *testing.T) {
+func TestCredentialsAreNotPrinted(t *testing.T) { eachEngine(t, testCredentialsAreNotPrinted) }
+
+func testCredentialsAreNotPrinted(t *testing.T, e engine) {
 	const canary = "s3cret-canary"
-	s := newStore(t)
+	s := e.newStore(t)
 	if err := s.CreateExchange(t.Context(), bank.Exchange{Name: "X", API: "api", Credential: secret.New(canary)}); err != nil {
 		t.Fatal(err)
 	}
@@ -355,9 +372,11 @@ func TestCredentialsAreNotPrinted(t *testing.T) {
 }
 
 // TestExchangesSurviveAReopening closes the store after everything was set.
-func TestExchangesSurviveAReopening(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	s, err := bank.Open(t.Context(), "sqlite:"+path)
+func TestExchangesSurviveAReopening(t *testing.T) { eachEngine(t, testExchangesSurviveAReopening) }
+
+func testExchangesSurviveAReopening(t *testing.T, e engine) {
+	location := e.location(t)
+	s, err := bank.Open(t.Context(), location)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +408,7 @@ func TestExchangesSurviveAReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s = openStore(t, path)
+	s = openStore(t, location)
 	if diff := cmp.Diff(want, exchangeOf(t, s, "X"), sameSecret); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -412,8 +431,10 @@ func TestExchangesSurviveAReopening(t *testing.T) {
 	}
 }
 
-func TestFetchStatus(t *testing.T) {
-	s := newStore(t)
+func TestFetchStatus(t *testing.T) { eachEngine(t, testFetchStatus) }
+
+func testFetchStatus(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	for name, want := range map[string]bank.FetchStatus{
 		"running for the first time": {Started: time.Unix(5, 0)},

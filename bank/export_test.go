@@ -4,31 +4,57 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"mediagate/media"
 )
 
 // CreateVersion makes a store as a program of an earlier schema left it, and
 // fills it.
-func CreateVersion(ctx context.Context, path string, version int, fill string) (err error) {
-	db, err := sql.Open("sqlite", path)
+func CreateVersion(ctx context.Context, location string, version int, fill string) (err error) {
+	s, err := connect(ctx, location)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := db.ExecContext(ctx, "CREATE TABLE schema_version (version BIGINT NOT NULL)"); err != nil {
-		return err
-	}
-	for n, statements := range migrations[:version] {
-		if _, err := db.ExecContext(ctx, statements); err != nil {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.engine.prepare(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := db.ExecContext(ctx, "INSERT INTO schema_version (version) VALUES ($1)", n+1); err != nil {
-			return err
+		statements := []string{"CREATE TABLE schema_version (version BIGINT NOT NULL)"}
+		for n, migration := range migrations[:version] {
+			statements = append(statements, s.engine.spell(migration), fmt.Sprintf("INSERT INTO schema_version (version) VALUES (%d)", n+1))
 		}
+		for _, statement := range append(statements, fill) {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// MakeTrouble lets the database fail at something, as BEFORE INSERT ON bank.
+func (s *Store) MakeTrouble(ctx context.Context, at string) error {
+	if s.engine == (sqlite{}) {
+		return s.Exec(ctx, "CREATE TRIGGER trouble "+at+" BEGIN SELECT RAISE(ABORT, 'trouble'); END")
 	}
-	_, err = db.ExecContext(ctx, fill)
-	return err
+	at, condition, conditional := strings.Cut(at, " WHEN ")
+	if at += " FOR EACH ROW"; conditional {
+		at += " WHEN (" + condition + ")"
+	}
+	return s.Exec(ctx, "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trouble''; END'; CREATE TRIGGER trouble "+
+		at+" EXECUTE FUNCTION trouble()")
+}
+
+// EndTrouble takes MakeTrouble back.
+func (s *Store) EndTrouble(ctx context.Context) error {
+	if s.engine == (sqlite{}) {
+		return s.Exec(ctx, "DROP TRIGGER trouble")
+	}
+	return s.Exec(ctx, "DROP FUNCTION trouble CASCADE")
 }
 
 // Exec does something to the database behind the program's back.
@@ -45,7 +71,7 @@ func (s *Store) SetSchemaVersion(ctx context.Context, version int) error {
 
 // Corrupt changes a signal's length behind the program's back.
 func (s *Store) Corrupt(ctx context.Context) error {
-	_, err := s.db.ExecContext(ctx, "UPDATE signal SET value = x'00'")
+	_, err := s.db.ExecContext(ctx, "UPDATE signal SET value = $1", []byte{0})
 	return err
 }
 
@@ -123,4 +149,72 @@ func Loading(banks []Bank, contents []HashContent) func() error {
 		_, err := newIndex(d)
 		return err
 	}
+}
+
+// Query returns one value of the database, as text.
+func (s *Store) Query(ctx context.Context, query string) (value string, err error) {
+	err = s.db.QueryRowContext(ctx, query).Scan(&value)
+	return value, err
+}
+
+// ChangeSlowly banks a content under a key of an exchange and does something
+// before it commits.
+func (s *Store) ChangeSlowly(ctx context.Context, exchange string, c SourceContent, meanwhile func()) error {
+	return s.change(ctx, func(tx *sql.Tx, epoch int64) error {
+		x, err := findExchange(ctx, tx, exchange)
+		if err != nil {
+			return err
+		}
+		if err := putSource(ctx, tx, x, c, epoch); err != nil {
+			return err
+		}
+		meanwhile()
+		return nil
+	})
+}
+
+// Tables are what Copy copies, and those that there are.
+func (s *Store) Tables(ctx context.Context) (copied, there []string, err error) {
+	there, err = s.engine.tables(ctx, s.db)
+	return tables, there, err
+}
+
+// Dump returns all that a store holds, in an order that does not depend on the
+// engine; nothing if there is no store.
+func Dump(ctx context.Context, location string) (lines []string, err error) {
+	s, err := connect(ctx, location)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	names, err := s.engine.tables(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		rows, err := s.db.QueryContext(ctx, "SELECT * FROM "+name)
+		if err != nil {
+			return nil, err
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, fmt.Sprint(name, columns))
+		row, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range row {
+			into[i] = &row[i]
+		}
+		for rows.Next() {
+			if err := rows.Scan(into...); err != nil {
+				return nil, err
+			}
+			lines = append(lines, fmt.Sprintf("%s %#v", name, row))
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(lines)
+	return lines, nil
 }

@@ -53,13 +53,12 @@ type Pending struct {
 }
 
 // Commit applies a batch and moves the checkpoint, in one transaction. It fails
-// with [ErrExchangeNotFound], also if the exchange is another one by now, and
-// with [ErrCheckpoint] if the checkpoint is not From any more.
+// with [ErrExchangeNotFound], also if the exchange is another one by now, with
+// [ErrCheckpoint] if the checkpoint is not From any more, and with [ErrText] if it
+// holds any but in a Problem.
 func (s *Store) Commit(ctx context.Context, exchange string, f Fetched) error {
-	for _, c := range f.Put {
-		if err := checkSignals(c.Signals); err != nil {
-			return fmt.Errorf("commit fetched: %w", err)
-		}
+	if err := f.check(); err != nil {
+		return fmt.Errorf("commit fetched: %w", err)
 	}
 	apply := func(tx *sql.Tx, epoch int64) error {
 		x, err := f.exchange(ctx, tx, exchange)
@@ -93,10 +92,8 @@ func (s *Store) Commit(ctx context.Context, exchange string, f Fetched) error {
 // The checkpoint does not move. It fails with [ErrExchangeNotFound] as Commit
 // does.
 func (s *Store) Resolve(ctx context.Context, exchange string, p Pending, f Fetched) error {
-	for _, c := range f.Put {
-		if err := checkSignals(c.Signals); err != nil {
-			return fmt.Errorf("resolve pending: %w", err)
-		}
+	if err := errors.Join(f.check(), checkTexts(p.Key, p.Task)); err != nil {
+		return fmt.Errorf("resolve pending: %w", err)
 	}
 	apply := func(tx *sql.Tx, epoch int64) error {
 		x, err := f.exchange(ctx, tx, exchange)
@@ -125,6 +122,21 @@ func (s *Store) Resolve(ctx context.Context, exchange string, p Pending, f Fetch
 	return nil
 }
 
+// check refuses what no store takes.
+func (f Fetched) check() error {
+	texts := append([]string{f.To, f.Recheck}, f.Removed...)
+	for _, c := range f.Put {
+		if err := checkSignals(c.Signals); err != nil {
+			return err
+		}
+		texts = append(texts, c.Key)
+	}
+	for _, p := range f.Pending {
+		texts = append(texts, p.Key, p.Task)
+	}
+	return checkTexts(texts...)
+}
+
 // exchange finds the exchange that the batch is for.
 func (f Fetched) exchange(ctx context.Context, tx *sql.Tx, name string) (Exchange, error) {
 	x, err := findExchange(ctx, tx, name)
@@ -137,7 +149,7 @@ func (f Fetched) exchange(ctx context.Context, tx *sql.Tx, name string) (Exchang
 func (f Fetched) apply(ctx context.Context, tx *sql.Tx, x Exchange, epoch int64) error {
 	if f.Recheck != "" {
 		_, err := tx.ExecContext(ctx, `INSERT INTO pending (exchange, key, task, since, attempts, due, problem)
-			SELECT exchange, key, $2, $3, 1, $3, '' FROM source WHERE exchange = $1 ON CONFLICT (exchange, key) DO NOTHING`,
+			SELECT exchange, key, CAST($2 AS TEXT), CAST($3 AS BIGINT), 1, CAST($3 AS BIGINT), '' FROM source WHERE exchange = $1 ON CONFLICT (exchange, key) DO NOTHING`,
 			x.Name, f.Recheck, time.Now().UnixMilli())
 		if err != nil {
 			return err
@@ -159,7 +171,7 @@ func (f Fetched) apply(ctx context.Context, tx *sql.Tx, x Exchange, epoch int64)
 	for _, p := range f.Pending {
 		_, err := tx.ExecContext(ctx, `INSERT INTO pending (exchange, key, task, since, attempts, due, problem) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (exchange, key) DO UPDATE SET task = excluded.task, since = excluded.since, attempts = excluded.attempts, due = excluded.due, problem = excluded.problem`,
-			x.Name, p.Key, p.Task, p.Since.UnixMilli(), p.Attempts, p.Due.UnixMilli(), p.Problem)
+			x.Name, p.Key, p.Task, p.Since.UnixMilli(), p.Attempts, p.Due.UnixMilli(), shown(p.Problem))
 		if err != nil {
 			return err
 		}
@@ -239,6 +251,9 @@ func (s *Store) Sources(ctx context.Context, exchange string, keys []string) (ma
 	known := make(map[string]bool)
 	err := s.read(ctx, func(tx *sql.Tx) error {
 		for _, key := range keys {
+			if known[key] = false; !isText(key) {
+				continue
+			}
 			var found int64
 			err := tx.QueryRowContext(ctx, "SELECT 1 FROM source WHERE exchange = $1 AND key = $2", exchange, key).Scan(&found)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {

@@ -80,8 +80,10 @@ func contentOf(t testing.TB, s *bank.Store, name string, seed byte) int64 {
 }
 
 // TestSources walks through the life of a content that an exchange banks.
-func TestSources(t *testing.T) {
-	s := newStore(t)
+func TestSources(t *testing.T) { eachEngine(t, testSources) }
+
+func testSources(t *testing.T, e engine) {
+	s := e.newStore(t)
 	ctx := t.Context()
 	createExchange(t, s, "X")
 	createExchange(t, s, "Y")
@@ -161,8 +163,10 @@ func TestSources(t *testing.T) {
 }
 
 // TestOneBatchMayHoldTwins banks two keys of the same bytes at once.
-func TestOneBatchMayHoldTwins(t *testing.T) {
-	s := newStore(t)
+func TestOneBatchMayHoldTwins(t *testing.T) { eachEngine(t, testOneBatchMayHoldTwins) }
+
+func testOneBatchMayHoldTwins(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{exactly("a", 1), banked("b", 1), exactly("c", 1)}})
 	id := contentOf(t, s, "X", 1)
@@ -174,8 +178,10 @@ func TestOneBatchMayHoldTwins(t *testing.T) {
 
 // TestPendingContentGetsItsSignals first banks what is known of an item that
 // could not be fetched, and then the rest.
-func TestPendingContentGetsItsSignals(t *testing.T) {
-	s := newStore(t)
+func TestPendingContentGetsItsSignals(t *testing.T) { eachEngine(t, testPendingContentGetsItsSignals) }
+
+func testPendingContentGetsItsSignals(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	x, live := newIndexer(s)
 	hashed := func(want bool) {
@@ -214,8 +220,10 @@ func TestPendingContentGetsItsSignals(t *testing.T) {
 }
 
 // TestRemovalReachesTheIndex follows the store without ever reading it anew.
-func TestRemovalReachesTheIndex(t *testing.T) {
-	s := newStore(t)
+func TestRemovalReachesTheIndex(t *testing.T) { eachEngine(t, testRemovalReachesTheIndex) }
+
+func testRemovalReachesTheIndex(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{banked("a", 1), banked("b", 1), banked("c", 3)}})
 	x, live := newIndexer(s)
@@ -240,7 +248,9 @@ func TestRemovalReachesTheIndex(t *testing.T) {
 }
 
 // TestCommitIsAllOrNothing lets each part of a batch fail, with all others good.
-func TestCommitIsAllOrNothing(t *testing.T) {
+func TestCommitIsAllOrNothing(t *testing.T) { eachEngine(t, testCommitIsAllOrNothing) }
+
+func testCommitIsAllOrNothing(t *testing.T, e engine) {
 	good := bank.Fetched{
 		From: "1", To: "2", Recheck: "verify", Put: []bank.SourceContent{banked("b", 2)}, Removed: []string{"a", "p"},
 		Pending: []bank.Pending{pending("q", "hash")}, Completed: true,
@@ -270,7 +280,7 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := newStore(t)
+			s := e.newStore(t)
 			createExchange(t, s, "X")
 			commit(t, s, "X", bank.Fetched{To: "1", Put: []bank.SourceContent{banked("a", 1)}, Pending: []bank.Pending{pending("p", "hash")}})
 			before, epoch := exchangeOf(t, s, "X"), epochOf(t, s)
@@ -279,7 +289,7 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 				tt.change(&f)
 			}
 			if tt.trouble != "" {
-				if err := s.Exec(t.Context(), "CREATE TRIGGER trouble "+tt.trouble+" BEGIN SELECT RAISE(ABORT, 'trouble'); END"); err != nil {
+				if err := s.MakeTrouble(t.Context(), tt.trouble); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -303,7 +313,7 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 			if tt.trouble == "" {
 				return
 			}
-			if err := s.Exec(t.Context(), "DROP TRIGGER trouble"); err != nil {
+			if err := s.EndTrouble(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			commit(t, s, "X", good)
@@ -314,8 +324,10 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 	}
 }
 
-func TestCommitToNoExchange(t *testing.T) {
-	s := newStore(t)
+func TestCommitToNoExchange(t *testing.T) { eachEngine(t, testCommitToNoExchange) }
+
+func testCommitToNoExchange(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	for _, name := range []string{"NONE", "A"} {
 		if err := s.Commit(t.Context(), name, bank.Fetched{}); !errors.Is(err, bank.ErrExchangeNotFound) {
@@ -325,10 +337,12 @@ func TestCommitToNoExchange(t *testing.T) {
 }
 
 // TestOneOfTwoCommittersWins lets many commit what they fetched from the same
-// checkpoint, through two stores on one file.
-func TestOneOfTwoCommittersWins(t *testing.T) {
-	path := t.TempDir() + "/x.db"
-	stores := []*bank.Store{openStore(t, path), openStore(t, path)}
+// checkpoint, through two stores of one database.
+func TestOneOfTwoCommittersWins(t *testing.T) { eachEngine(t, testOneOfTwoCommittersWins) }
+
+func testOneOfTwoCommittersWins(t *testing.T, e engine) {
+	location := e.location(t)
+	stores := []*bank.Store{openStore(t, location), openStore(t, location)}
 	createExchange(t, stores[0], "X")
 	const committers, rounds = 4, 8
 	for round := range rounds {
@@ -369,8 +383,10 @@ func TestOneOfTwoCommittersWins(t *testing.T) {
 
 // TestOrderWithinABatch: what is put is there before anything is removed, so that
 // the last key of a content can hand it over; what is pending comes last.
-func TestOrderWithinABatch(t *testing.T) {
-	s := newStore(t)
+func TestOrderWithinABatch(t *testing.T) { eachEngine(t, testOrderWithinABatch) }
+
+func testOrderWithinABatch(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{banked("a", 1)}, Pending: []bank.Pending{pending("a", "hash"), pending("b", "hash")}})
 	id := contentOf(t, s, "X", 1)
@@ -387,7 +403,11 @@ func TestOrderWithinABatch(t *testing.T) {
 }
 
 func TestRecheckMakesAllSourcesPending(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testRecheckMakesAllSourcesPending)
+}
+
+func testRecheckMakesAllSourcesPending(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	createExchange(t, s, "Y")
 	tried := pending("b", "hash")
@@ -424,7 +444,9 @@ func TestRecheckMakesAllSourcesPending(t *testing.T) {
 
 // TestResolveYieldsToWhatIsNewer lets something happen to a key while work on it
 // goes on. What the work has found must not count any more.
-func TestResolveYieldsToWhatIsNewer(t *testing.T) {
+func TestResolveYieldsToWhatIsNewer(t *testing.T) { eachEngine(t, testResolveYieldsToWhatIsNewer) }
+
+func testResolveYieldsToWhatIsNewer(t *testing.T, e engine) {
 	worked := pending("a", "hash")
 	worked.Attempts, worked.Problem = 2, "no answer"
 	again := pending("a", "hash")
@@ -443,7 +465,7 @@ func TestResolveYieldsToWhatIsNewer(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := newStore(t)
+			s := e.newStore(t)
 			createExchange(t, s, "X")
 			commit(t, s, "X", bank.Fetched{To: "1", Put: []bank.SourceContent{banked("b", 2)}, Pending: []bank.Pending{worked}})
 			for _, f := range tt.meanwhile {
@@ -476,7 +498,11 @@ func TestResolveYieldsToWhatIsNewer(t *testing.T) {
 }
 
 func TestResolveKeepsPendingWhatFailed(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testResolveKeepsPendingWhatFailed)
+}
+
+func testResolveKeepsPendingWhatFailed(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	p := pending("a", "hash")
 	commit(t, s, "X", bank.Fetched{Pending: []bank.Pending{p}})
@@ -496,8 +522,10 @@ func TestResolveKeepsPendingWhatFailed(t *testing.T) {
 	checkCounts(t, s, "X", 0, 1)
 }
 
-func TestPendingIsListedInItsOrder(t *testing.T) {
-	s := newStore(t)
+func TestPendingIsListedInItsOrder(t *testing.T) { eachEngine(t, testPendingIsListedInItsOrder) }
+
+func testPendingIsListedInItsOrder(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	createExchange(t, s, "Y")
 	at := time.UnixMilli(10_000)
@@ -533,8 +561,10 @@ func TestPendingIsListedInItsOrder(t *testing.T) {
 
 // TestPendingKeepsItsBeginning: news about a key that is pending does not make it
 // look young.
-func TestPendingKeepsItsBeginning(t *testing.T) {
-	s := newStore(t)
+func TestPendingKeepsItsBeginning(t *testing.T) { eachEngine(t, testPendingKeepsItsBeginning) }
+
+func testPendingKeepsItsBeginning(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	commit(t, s, "X", bank.Fetched{Pending: []bank.Pending{pending("a", "hash")}})
 	later := pending("a", "hash")
@@ -547,7 +577,11 @@ func TestPendingKeepsItsBeginning(t *testing.T) {
 }
 
 func TestSourcesTellsWhichKeysAreBanked(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testSourcesTellsWhichKeysAreBanked)
+}
+
+func testSourcesTellsWhichKeysAreBanked(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	createExchange(t, s, "Y")
 	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{banked("a", 1)}, Pending: []bank.Pending{pending("p", "hash")}})
@@ -563,8 +597,10 @@ func TestSourcesTellsWhichKeysAreBanked(t *testing.T) {
 
 // TestEpochGrowsWithWhatIsMatched: every commit that changes what is matched, or
 // what is awaited, is a new epoch, and bookkeeping is none.
-func TestEpochGrowsWithWhatIsMatched(t *testing.T) {
-	s := newStore(t)
+func TestEpochGrowsWithWhatIsMatched(t *testing.T) { eachEngine(t, testEpochGrowsWithWhatIsMatched) }
+
+func testEpochGrowsWithWhatIsMatched(t *testing.T, e engine) {
+	s := e.newStore(t)
 	ctx := t.Context()
 	p := pending("p", "hash")
 	commitOf := func(f bank.Fetched) func() error {
@@ -610,7 +646,11 @@ func TestEpochGrowsWithWhatIsMatched(t *testing.T) {
 }
 
 func TestFetchedIsNotCommittedAfterTheContextEnds(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testFetchedIsNotCommittedAfterTheContextEnds)
+}
+
+func testFetchedIsNotCommittedAfterTheContextEnds(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createExchange(t, s, "X")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -624,12 +664,14 @@ func TestFetchedIsNotCommittedAfterTheContextEnds(t *testing.T) {
 
 // TestIndexFollowsAnyFetches plays random batches and compares the index with the
 // set of keys, kept in the plainest way.
-func TestIndexFollowsAnyFetches(t *testing.T) {
+func TestIndexFollowsAnyFetches(t *testing.T) { eachEngine(t, testIndexFollowsAnyFetches) }
+
+func testIndexFollowsAnyFetches(t *testing.T, e engine) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 2))
-			s := newStore(t)
+			s := e.newStore(t)
 			x, live := newIndexer(s)
 			names := []string{"X", "Y"}
 			want := map[string]map[string]byte{} // by exchange and key: the bytes

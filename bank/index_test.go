@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +31,11 @@ func load(t testing.TB, live *bank.Live) *bank.Index {
 }
 
 func TestNothingIsAnsweredBeforeTheFirstIndex(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testNothingIsAnsweredBeforeTheFirstIndex)
+}
+
+func testNothingIsAnsweredBeforeTheFirstIndex(t *testing.T, e engine) {
+	s := e.newStore(t)
 	x, live := newIndexer(s)
 	if ix, err := live.Load(); ix != nil || err == nil {
 		t.Fatalf("%v, %v", ix, err)
@@ -47,7 +50,11 @@ func TestNothingIsAnsweredBeforeTheFirstIndex(t *testing.T) {
 }
 
 func TestUnreadableStoreKeepsTheLastIndex(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testUnreadableStoreKeepsTheLastIndex)
+}
+
+func testUnreadableStoreKeepsTheLastIndex(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1)})
 	x, live := newIndexer(s)
@@ -105,12 +112,14 @@ func texts(matches []bank.Match) []string {
 
 // TestIndexFollowsAnyHistory plays random histories and compares with the model
 // after every refresh, with merges at random moments.
-func TestIndexFollowsAnyHistory(t *testing.T) {
+func TestIndexFollowsAnyHistory(t *testing.T) { eachEngine(t, testIndexFollowsAnyHistory) }
+
+func testIndexFollowsAnyHistory(t *testing.T, e engine) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 1))
-			s := newStore(t)
+			s := e.newStore(t)
 			x, live := newIndexer(s)
 			m := model{map[string]bool{}, map[int64]modelContent{}}
 			for range 150 {
@@ -198,10 +207,15 @@ func step(t *testing.T, rng *rand.Rand, s *bank.Store, m model) {
 
 // TestCommittedContentIsMatchedSoon runs the real loop: what a commit returned
 // is live when Wait says so, for one process and for a second one on the same
-// file.
+// database.
 func TestCommittedContentIsMatchedSoon(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	writer, reader := openStore(t, path), openStore(t, path)
+	eachEngine(t, testCommittedContentIsMatchedSoon)
+}
+
+func testCommittedContentIsMatchedSoon(t *testing.T, e engine) {
+	t.Parallel()
+	location := e.location(t)
+	writer, reader := openStore(t, location), openStore(t, location)
 	createBank(t, writer, "A")
 	ctx, cancel := context.WithCancel(t.Context())
 	var run sync.WaitGroup
@@ -243,8 +257,10 @@ func TestCommittedContentIsMatchedSoon(t *testing.T) {
 
 // TestReadersSeeWholeContents looks while contents come and go: each is there
 // with all its signals, or with none.
-func TestReadersSeeWholeContents(t *testing.T) {
-	s := newStore(t)
+func TestReadersSeeWholeContents(t *testing.T) { eachEngine(t, testReadersSeeWholeContents) }
+
+func testReadersSeeWholeContents(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	x, live := newIndexer(s)
 	if err := x.Refresh(t.Context(), false); err != nil {
@@ -283,14 +299,18 @@ func TestOverlayIsMergedPastItsLimit(t *testing.T) {
 // TestMergeFromBeforeARestoreIsDropped folds in an index of a store that was
 // replaced by an older copy meanwhile.
 func TestMergeFromBeforeARestoreIsDropped(t *testing.T) {
-	s := newStore(t)
+	eachEngine(t, testMergeFromBeforeARestoreIsDropped)
+}
+
+func testMergeFromBeforeARestoreIsDropped(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1)})
 	x, live := newIndexer(s)
 	if err := x.Refresh(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	older := newStore(t)
+	older := e.newStore(t)
 	createBank(t, older, "A")
 	if err := x.RefreshFrom(t.Context(), older); err != nil {
 		t.Fatal(err)
@@ -301,8 +321,10 @@ func TestMergeFromBeforeARestoreIsDropped(t *testing.T) {
 }
 
 // TestRemovedBankIsMergedAway waits for the merge that a removed bank makes due.
-func TestRemovedBankIsMergedAway(t *testing.T) {
-	s := newStore(t)
+func TestRemovedBankIsMergedAway(t *testing.T) { eachEngine(t, testRemovedBankIsMergedAway) }
+
+func testRemovedBankIsMergedAway(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	createBank(t, s, "GONE")
 	addContent(t, s, bank.NewContent{Bank: "GONE", Signals: pictureSignals(1)})
@@ -342,8 +364,10 @@ func TestRemovedBankIsMergedAway(t *testing.T) {
 	}
 }
 
-func TestPrimaryLookupsLeaveViewsOut(t *testing.T) {
-	s := newStore(t)
+func TestPrimaryLookupsLeaveViewsOut(t *testing.T) { eachEngine(t, testPrimaryLookupsLeaveViewsOut) }
+
+func testPrimaryLookupsLeaveViewsOut(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(5)})
 	x, live := newIndexer(s)
@@ -364,8 +388,10 @@ func TestPrimaryLookupsLeaveViewsOut(t *testing.T) {
 	}
 }
 
-func TestNewest(t *testing.T) {
-	s := newStore(t)
+func TestNewest(t *testing.T) { eachEngine(t, testNewest) }
+
+func testNewest(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	x, live := newIndexer(s)
 	if err := x.Refresh(t.Context(), false); err != nil {

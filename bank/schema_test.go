@@ -3,15 +3,16 @@ package bank_test
 import (
 	"bytes"
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"mediagate/bank"
 )
 
 // TestFirstSchemaIsMigrated opens a store that the first release has filled.
-func TestFirstSchemaIsMigrated(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
+func TestFirstSchemaIsMigrated(t *testing.T) { eachEngine(t, testFirstSchemaIsMigrated) }
+
+func testFirstSchemaIsMigrated(t *testing.T, e engine) {
+	location := e.location(t)
 	value := bytes.Repeat([]byte{7}, 32)
 	fill := fmt.Sprintf(`
 		UPDATE meta SET value = 4 WHERE key = 'bank_id';
@@ -19,14 +20,14 @@ func TestFirstSchemaIsMigrated(t *testing.T) {
 		UPDATE meta SET value = 20 WHERE key = 'epoch';
 		INSERT INTO bank (id, name, ratio, md5_enforce) VALUES (3, 'OLD', 0.5, 1), (4, 'EMPTY', 1, 0);
 		INSERT INTO content (id, bank, epoch, created, disable_until, note, metadata) VALUES (8, 3, 19, 1000, 1, 'kept', '{}'), (9, 3, 20, 2000, 0, '', '');
-		INSERT INTO signal (content, type, variant, value, quality, hasher) VALUES (8, 'sha256', 0, x'%x', NULL, NULL), (9, 'pdq', 0, x'%x', 77, 1);
+		INSERT INTO signal (content, type, variant, value, quality, hasher) VALUES (8, 'sha256', 0, %[1]s, NULL, NULL), (9, 'pdq', 0, %[1]s, 77, 1);
 		INSERT INTO source (exchange, key, content) VALUES ('OTHER', 'k', 9);
-		INSERT INTO removed (content, epoch) VALUES (7, 18);`, value, value)
-	if err := bank.CreateVersion(t.Context(), path, 1, fill); err != nil {
+		INSERT INTO removed (content, epoch) VALUES (7, 18);`, fmt.Sprintf(e.blob, value))
+	if err := bank.CreateVersion(t.Context(), location, 1, fill); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time there is nothing to migrate
-		s := openStore(t, path)
+		s := openStore(t, location)
 		banks, err := s.Banks(t.Context())
 		if want := (bank.Bank{ID: 3, Name: "OLD", Ratio: 0.5, MD5Enforce: true}); err != nil || len(banks) != 2 || banks[0] != want {
 			t.Errorf("banks %+v, %v", banks, err)
@@ -50,7 +51,7 @@ func TestFirstSchemaIsMigrated(t *testing.T) {
 			t.Errorf("%v, %d hashes, awaiting %v", got, ix.Len(bank.PDQ), ix.Awaiting())
 		}
 	}
-	s := openStore(t, path)
+	s := openStore(t, location)
 	createExchange(t, s, "X")
 	commit(t, s, "X", bank.Fetched{To: "1", Put: []bank.SourceContent{banked("a", 1)}, Pending: []bank.Pending{pending("b", "hash")}})
 	if got := fresh(t, s).SHA256(digest(1)); len(got) != 1 || got[0].Content != 10 || got[0].Bank.ID != 5 {

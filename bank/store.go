@@ -5,19 +5,16 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"time"
 )
 
 // Store keeps banks durably. What a method has returned without error survives
 // a crash of the process and of the machine; what it has not returned is there
 // wholly or not at all. It is safe for concurrent use.
 type Store struct {
-	db *sql.DB
+	db     *sql.DB
+	engine engine
 	// writing holds the one right to write. Writers of other processes are waited
 	// for by the database, which is not fair among many.
 	writing chan struct{}
@@ -25,101 +22,87 @@ type Store struct {
 	committed chan struct{}
 }
 
-// maxConnections is how many readers there are at once, and the writer.
-const maxConnections = 16
-
-const sqliteScheme = "sqlite:"
-
-// CheckLocation tells whether Open knows what a URL means. The error does not
-// repeat it: it may hold a password.
-func CheckLocation(location string) error {
-	if path, ok := strings.CutPrefix(location, sqliteScheme); !ok || path == "" {
-		return errors.New("the URL must be sqlite: and a path")
-	}
-	return nil
-}
-
-// Open opens the store at a URL, sqlite: and a path, and creates it if there is
-// none, readable by this user only.
+// Open opens the store at a URL, and creates it if there is none. SQLite's,
+// sqlite: and a path, is readable by this user only. In PostgreSQL's, postgres:
+// with a server and a database, it takes a schema of its own, whatever else the
+// database holds; what the URL leaves out, the environment of PostgreSQL's own
+// programs says, as PGPASSFILE. Errors tell no password.
 func Open(ctx context.Context, location string) (*Store, error) {
-	if err := CheckLocation(location); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	path := strings.TrimPrefix(location, sqliteScheme)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	// SQLite gives its own files the mode of this one.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator's path
+	s, err := connect(ctx, location)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := f.Close(); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	options := url.Values{
-		"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "busy_timeout(10000)"},
-		// A transaction that may write takes the lock first: one that read and
-		// then wants to write could only fail.
-		"_txlock": {"immediate"},
-	}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String())
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	db.SetMaxOpenConns(maxConnections)
-	s := &Store{db: db, writing: make(chan struct{}, 1), committed: make(chan struct{}, 1)}
 	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// connect returns a store that may hold nothing yet.
+func connect(ctx context.Context, location string) (*Store, error) {
+	if err := CheckLocation(location); err != nil {
+		return nil, err
+	}
+	s := &Store{writing: make(chan struct{}, 1), committed: make(chan struct{}, 1)}
+	var err error
+	if path, ok := strings.CutPrefix(location, sqliteScheme); ok {
+		s.engine = sqlite{}
+		s.db, err = openSQLite(ctx, path)
+	} else {
+		s.engine = postgres{}
+		s.db, err = openPostgres(location)
+	}
+	if err != nil && s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return s, err
 }
 
 // Close waits for running calls and closes the store.
 func (s *Store) Close() error { return s.db.Close() }
 
-// migrate brings the schema to this program's version. Versions above it were
-// written by a newer program and are refused.
-func (s *Store) migrate(ctx context.Context) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)"); err != nil {
-			return err
-		}
-		version := 0
-		if err := tx.QueryRowContext(ctx, "SELECT COALESCE(MAX(version), 0) FROM schema_version").Scan(&version); err != nil {
-			return err
-		}
-		if version > len(migrations) {
-			return fmt.Errorf("its schema has version %d, this program knows %d: use a newer mediagate", version, len(migrations))
-		}
-		for ; version < len(migrations); version++ {
-			if _, err := tx.ExecContext(ctx, migrations[version]); err != nil {
-				return fmt.Errorf("migrate schema to version %d: %w", version+1, err)
-			}
-			if _, err := tx.ExecContext(ctx, "INSERT INTO schema_version (version) VALUES ($1)", version+1); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// write runs do in a transaction that nobody else writes beside.
-func (s *Store) write(ctx context.Context, do func(tx *sql.Tx) error) error {
+// transact runs do in a transaction that sees what was committed before each of
+// its statements.
+func (s *Store) transact(ctx context.Context, do func(tx *sql.Tx) error) error {
 	select {
 	case s.writing <- struct{}{}:
 		defer func() { <-s.writing }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	tx, err := s.db.BeginTx(ctx, nil)
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return err
 	}
 	if err := do(tx); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		// Lost on the way to a server or back, it may have taken effect.
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// write runs do in a transaction that nobody else writes beside, in any process:
+// it takes the epoch's row first, which all others wait for. So what do has read
+// stays true until it commits.
+func (s *Store) write(ctx context.Context, do func(tx *sql.Tx) error) error {
+	return s.transact(ctx, func(tx *sql.Tx) error {
+		if err := lock(ctx, tx); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+// lock takes the epoch's row.
+func lock(ctx context.Context, tx *sql.Tx) error {
+	res, err := tx.ExecContext(ctx, "UPDATE meta SET value = value WHERE key = 'epoch'")
+	if err != nil {
+		return err
+	}
+	return oneRow(res, errors.New("the store has no epoch"))
 }
 
 // read runs do in a transaction that sees one state throughout.
@@ -132,9 +115,9 @@ func (s *Store) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 }
 
 // change is write for what changes matching: it counts the epoch up, first, so
-// that the epoch's row is the lock on every engine, and notifies the Indexer.
+// that commits come in the order of their epochs, and notifies the Indexer.
 func (s *Store) change(ctx context.Context, do func(tx *sql.Tx, epoch int64) error) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := s.transact(ctx, func(tx *sql.Tx) error {
 		epoch, err := count(ctx, tx, "epoch")
 		if err != nil {
 			return err
@@ -158,9 +141,16 @@ func count(ctx context.Context, tx *sql.Tx, key string) (int64, error) {
 	return n, err
 }
 
+// epochPatience is how long the smallest of questions may take.
+const epochPatience = 10 * time.Second
+
 // Epoch returns the number of the last commit that changed matching. What was
 // committed before the call is matched from that epoch on; see [Live.Wait].
 func (s *Store) Epoch(ctx context.Context) (int64, error) {
+	// Whoever follows the store asks again; a server that does not answer must not
+	// keep them.
+	ctx, cancel := context.WithTimeout(ctx, epochPatience)
+	defer cancel()
 	var epoch int64
 	if err := s.db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&epoch); err != nil {
 		return 0, fmt.Errorf("read epoch: %w", err)

@@ -17,24 +17,6 @@ import (
 	"mediagate/pdq"
 )
 
-func openStore(t testing.TB, path string) *bank.Store {
-	t.Helper()
-	s, err := bank.Open(t.Context(), "sqlite:"+path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func newStore(t testing.TB) *bank.Store {
-	return openStore(t, filepath.Join(t.TempDir(), "new folder", "100%?#.db"))
-}
-
 func createBank(t testing.TB, s *bank.Store, name string) bank.Bank {
 	t.Helper()
 	b, err := s.CreateBank(t.Context(), bank.Bank{Name: name, Ratio: 1})
@@ -75,7 +57,7 @@ func addContent(t testing.TB, s *bank.Store, c bank.NewContent) int64 {
 
 func TestStoreIsPrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	s := openStore(t, filepath.Join(dir, "mediagate.db"))
+	s := openStore(t, "sqlite:"+filepath.Join(dir, "mediagate.db"))
 	createBank(t, s, "A")
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm() != 0o700 {
@@ -93,7 +75,7 @@ func TestStoreIsPrivate(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	for _, location := range []string{"", "sqlite:", "mysql://x", "postgres://h/db", "data.db", "sqlite:/proc/nonexistent/x.db"} {
+	for _, location := range []string{"", "sqlite:", "mysql://x", "postgres:", "postgres:/x", "postgresql://h:port/db", "data.db", "sqlite:/proc/nonexistent/x.db"} {
 		if s, err := bank.Open(t.Context(), location); err == nil {
 			t.Errorf("%q opens", location)
 			_ = s.Close()
@@ -111,9 +93,11 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestNewerSchemaIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	s, err := bank.Open(t.Context(), "sqlite:"+path)
+func TestNewerSchemaIsRefused(t *testing.T) { eachEngine(t, testNewerSchemaIsRefused) }
+
+func testNewerSchemaIsRefused(t *testing.T, e engine) {
+	location := e.location(t)
+	s, err := bank.Open(t.Context(), location)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,13 +107,15 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bank.Open(t.Context(), "sqlite:"+path); err == nil || !strings.Contains(err.Error(), "99") {
+	if _, err := bank.Open(t.Context(), location); err == nil || !strings.Contains(err.Error(), "99") {
 		t.Errorf("%v, want an error that names version 99", err)
 	}
 }
 
-func TestBanks(t *testing.T) {
-	s := newStore(t)
+func TestBanks(t *testing.T) { eachEngine(t, testBanks) }
+
+func testBanks(t *testing.T, e engine) {
+	s := e.newStore(t)
 	ctx := t.Context()
 	for name, tt := range map[string]struct {
 		bank bank.Bank
@@ -179,8 +165,10 @@ func TestBanks(t *testing.T) {
 	}
 }
 
-func TestContents(t *testing.T) {
-	s := newStore(t)
+func TestContents(t *testing.T) { eachEngine(t, testContents) }
+
+func testContents(t *testing.T, e engine) {
+	s := e.newStore(t)
 	ctx := t.Context()
 	a := createBank(t, s, "A")
 	createBank(t, s, "B")
@@ -245,8 +233,10 @@ func TestContents(t *testing.T) {
 }
 
 // TestManyWritersWaitTheirTurn is what a busy import does to the store.
-func TestManyWritersWaitTheirTurn(t *testing.T) {
-	s := newStore(t)
+func TestManyWritersWaitTheirTurn(t *testing.T) { eachEngine(t, testManyWritersWaitTheirTurn) }
+
+func testManyWritersWaitTheirTurn(t *testing.T, e engine) {
+	s := e.newStore(t)
 	createBank(t, s, "A")
 	var writers sync.WaitGroup
 	for i := range 100 {

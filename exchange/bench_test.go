@@ -23,12 +23,28 @@ import (
 	"mediagate/bank"
 	"mediagate/exchange"
 	"mediagate/homeserver"
+	"mediagate/internal/postgrestest"
 	"mediagate/internal/secret"
 	"mediagate/internal/workertest"
 	"mediagate/media"
 )
 
-func TestMain(m *testing.M) { workertest.Main(m) }
+func TestMain(m *testing.M) { workertest.Main(postgrestest.Tests{M: m}) }
+
+// location is where a test banks: in a file, or in PostgreSQL if the tests are told
+// to by MEDIAGATE_TEST_STORE=postgres.
+func location(t testing.TB) string {
+	t.Helper()
+	switch store := os.Getenv("MEDIAGATE_TEST_STORE"); store {
+	case "", "sqlite":
+		return "sqlite:" + filepath.Join(t.TempDir(), "x.db")
+	case "postgres":
+		return postgrestest.NewDatabase(t)
+	default:
+		t.Fatalf("MEDIAGATE_TEST_STORE=%s: there is no such store", store)
+		return ""
+	}
+}
 
 // patience is how long anything is waited for before it counts as not happening.
 const patience = time.Minute
@@ -88,7 +104,7 @@ func newBench(t testing.TB) *bench {
 		URL: b.url(), Token: secret.New(adminToken), FirstByteTimeout: patience, DownloadTimeout: 2 * patience,
 		MinRate: 1000, RateWindow: 2 * time.Second,
 	}
-	store, err := bank.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
+	store, err := bank.Open(t.Context(), location(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,6 +156,8 @@ func (h *hma) encode(c echo.Context, err error) error {
 	var told *hmaError
 	switch {
 	case errors.As(err, &told):
+	case errors.Is(err, bank.ErrText):
+		told = &hmaError{http.StatusBadRequest, "texts must be Unicode, without U+0000"}
 	case errors.Is(err, bank.ErrNotReady):
 		told = &hmaError{http.StatusServiceUnavailable, "index not yet ready"}
 	case errors.Is(err, media.ErrOverloaded):

@@ -295,6 +295,10 @@ func TestContentRoutes(t *testing.T) {
 	g.json("PUT", "/c/bank/A/content/1", `{"disable_until_ts":"1","note":""}`).want(t, 200, internal(1, "null"))
 	g.json("PUT", "/c/bank/A/content/1", `{"disable_until_ts":1.9,"note":"x"}`).want(t, 200, internal(1, `"x"`))
 	g.json("PUT", "/c/bank/A/content/1", `{"disable_until_ts":0,"note":null}`).want(t, 200, internal(0, "null"))
+	const noText = "texts must be Unicode, without U+0000" // HMA: 500
+	g.json("PUT", "/c/bank/A/content/1", `{"note":"a\u0000"}`).want(t, 400, message(noText))
+	g.json("POST", "/c/bank/A/signal", `{"pdq":"`+samples[0]+`","note":"a\u0000"}`).want(t, 400, message(noText))
+	g.upload("/c/bank/A/content", "photo", content, "note", "h\xe4llo").want(t, 400, message(noText))
 	g.json("PUT", "/c/bank/A/content/1", `{}`).want(t, 200, internal(0, "null"))
 
 	for body, want := range map[string]string{

@@ -22,9 +22,9 @@ import (
 // dir holds the worker while the tests of a package run; only Main writes it.
 var dir string
 
-// Main is the TestMain of a package whose tests use workers: it runs the tests
-// and removes the worker.
-func Main(m *testing.M) {
+// Main is the TestMain of a package whose tests use workers: it runs the tests,
+// a testing.M or what wraps one, and removes the worker.
+func Main(m interface{ Run() int }) {
 	var err error
 	if dir, err = os.MkdirTemp("", "mediagate-worker"); err != nil {
 		log.Fatal(err)

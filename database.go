@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"mediagate/bank"
+	"mediagate/internal/secret"
+)
+
+const (
+	databaseURL      = "MEDIAGATE_DATABASE_URL"
+	databasePassword = "MEDIAGATE_DATABASE_PASSWORD_FILE" //nolint:gosec // the name of a setting
+	hmaDatabase      = "HMA_DB_"
+)
+
+// HMADatabase is a PostgreSQL database in the variables of hma-matrix.
+type HMADatabase struct {
+	// Host is the PostgreSQL server, with a port if need be, in hma-matrix's
+	// variable. If one of these is set, the banks are kept there and not at
+	// MEDIAGATE_DATABASE_URL, in a schema of their own.
+	Host string `env:"HOST" envDefault:"localhost"`
+	// Name is the name of its database.
+	Name string `env:"NAME" envDefault:"hma"`
+	// User is the user's name there.
+	User string `env:"USER" envDefault:"hma"`
+	// Pass is the user's password, which MEDIAGATE_DATABASE_PASSWORD_FILE may hold
+	// instead.
+	Pass secret.String `env:"PASS"`
+}
+
+// url names the database, without the password.
+func (d HMADatabase) url() (string, error) {
+	if strings.ContainsAny(d.Host, "/@?#%, \t") {
+		return "", errors.New("HMA_DB_HOST must be the name of a server, or its address, and may have a port")
+	}
+	return "postgres://" + url.User(d.User).String() + "@" + d.Host + "/" + url.PathEscape(d.Name), nil
+}
+
+// chooseDatabase settles where the banks are, of the settings that can say so.
+func (c *Config) chooseDatabase(vars map[string]string) error {
+	var hma []string
+	for _, name := range []string{"HOST", "NAME", "USER", "PASS"} {
+		if vars[hmaDatabase+name] != "" {
+			hma = append(hma, hmaDatabase+name)
+		}
+	}
+	location, password := c.DatabaseURL.Reveal(), c.DatabasePassword
+	if len(hma) > 0 {
+		if vars[databaseURL] != "" {
+			return fmt.Errorf("%s: %s names another database: leave one of them out", databaseURL, strings.Join(hma, ", "))
+		}
+		var err error
+		if location, err = c.HMADatabase.url(); err != nil {
+			return err
+		}
+		switch {
+		case password.Empty() && c.HMADatabase.Pass.Empty():
+			return fmt.Errorf("HMA_DB_PASS or %s is required with %s", databasePassword, strings.Join(hma, ", "))
+		case !password.Empty() && !c.HMADatabase.Pass.Empty():
+			return fmt.Errorf("%s: HMA_DB_PASS is set, too: leave one of them out", databasePassword)
+		case password.Empty():
+			password = c.HMADatabase.Pass
+		}
+	}
+	if !password.Empty() {
+		var err error
+		if location, err = bank.AddPassword(location, password.Reveal()); err != nil {
+			return fmt.Errorf("%s: %w", databasePassword, err)
+		}
+	}
+	if err := bank.CheckLocation(location); err != nil {
+		if len(hma) > 0 {
+			return fmt.Errorf("%s: %w", strings.Join(hma, ", "), err)
+		}
+		return fmt.Errorf("%s: %w", databaseURL, err)
+	}
+	c.DatabaseURL = secret.New(location)
+	return nil
+}
