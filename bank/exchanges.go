@@ -107,21 +107,9 @@ func findExchange(ctx context.Context, q queryer, name string) (Exchange, error)
 
 // listAwaiting names the exchanges that are enabled, feed a bank that is on, and
 // have not been through once.
-func listAwaiting(ctx context.Context, q queryer) (names []string, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT e.name FROM exchange e JOIN bank b ON b.id = e.bank
+func listAwaiting(ctx context.Context, q queryer) ([]string, error) {
+	return names(ctx, q, `SELECT e.name FROM exchange e JOIN bank b ON b.id = e.bank
 		WHERE e.enabled = 1 AND e.completed = 0 AND b.ratio > 0 ORDER BY e.name`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names = append(names, name)
-	}
-	return names, rows.Err()
 }
 
 // CreateExchange makes an exchange that has fetched nothing, with an empty bank
