@@ -56,6 +56,10 @@ const (
 	// memoryOverhead is what a worker needs besides pixels and file: runtime,
 	// stacks, a heap that grows by 64 MiB, and a late garbage collector.
 	memoryOverhead = 96 << 20
+
+	// hashingMemory is how much of that is for hashing. Only pictures with very
+	// long lines need more.
+	hashingMemory = 32 << 20
 	// minWorkerMemory leaves room for a picture of some megapixels.
 	minWorkerMemory = 256 << 20
 )
@@ -78,7 +82,7 @@ func (c Config) Validate() error {
 	check(c.TotalBytes >= c.MaxBytes, "TOTAL_BYTES", "at least MEDIAGATE_MEDIA_MAX_BYTES")
 	check(c.MaxDecodeBytes > 0 && c.MaxDecodeBytes <= 1<<30, "MAX_DECODE_BYTES", "from 1 to 1073741824")
 	// The product of two sides must fit an int64 with room to spare.
-	check(c.MaxSide > 0 && c.MaxSide <= 1<<16, "MAX_SIDE", "from 1 to 65536")
+	check(c.MaxSide > 0 && c.MaxSide <= 1<<20, "MAX_SIDE", "from 1 to 1048576")
 	for variable, value := range map[string]int64{
 		"MAX_PIXELS": c.MaxPixels, "MAX_BASELINE_PIXELS": c.MaxBaselinePixels, "MAX_PIXELS_PER_BYTE": c.MaxPixelsPerByte,
 		"MAX_SCANS": c.MaxScans, "MAX_SEGMENTS": c.MaxSegments, "MAX_FRAMES": c.MaxFrames, "MAX_FRAME_PIXELS": c.MaxFramePixels,

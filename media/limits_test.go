@@ -28,7 +28,7 @@ func TestConfigValidateNamesEachVariable(t *testing.T) {
 		"MAX_BYTES":           func(c *media.Config) { c.MaxBytes = 0 },
 		"TOTAL_BYTES":         func(c *media.Config) { c.TotalBytes = c.MaxBytes - 1 },
 		"MAX_DECODE_BYTES":    func(c *media.Config) { c.MaxDecodeBytes = -1 },
-		"MAX_SIDE":            func(c *media.Config) { c.MaxSide = 1<<16 + 1 },
+		"MAX_SIDE":            func(c *media.Config) { c.MaxSide = 1<<20 + 1 },
 		"MAX_PIXELS":          func(c *media.Config) { c.MaxPixels = 0 },
 		"MAX_BASELINE_PIXELS": func(c *media.Config) { c.MaxBaselinePixels = 0 },
 		"MAX_PIXELS_PER_BYTE": func(c *media.Config) { c.MaxPixelsPerByte = 0 },

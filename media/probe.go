@@ -13,6 +13,8 @@ import (
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
+
+	"mediagate/pdq"
 )
 
 // probed is what the header of a picture tells before any pixel is decoded.
@@ -56,6 +58,7 @@ func probe(content []byte, l limits) (probed, Refusal) {
 	}
 	p := probed{format: f, width: config.Width, height: config.Height}
 	p.estimate = int64(p.width) * int64(p.height) * bytesPerPixel(f, config.ColorModel, baseline)
+	p.estimate += max(0, pdq.Memory(p.width, p.height)-hashingMemory)
 	if p.estimate+int64(len(content))+memoryOverhead > l.Memory {
 		return probed{}, RefusedMemory
 	}

@@ -10,6 +10,10 @@ const side = 64
 // band is how many rows are blurred along x at once.
 const band = 16
 
+// chunk is how many columns of a band are transposed at once: few enough that
+// they stay in the first cache.
+const chunk = 256
+
 // axis is how the box runs along lines of n samples.
 type axis struct {
 	n, w int

@@ -2,10 +2,6 @@
 
 package pdq
 
-// chunk is how many columns of a band are transposed at once: few enough that
-// they stay in the first cache.
-const chunk = 256
-
 // lanes is how many rows of a band a register holds.
 func (v vectors) lanes() int {
 	if v == avx512 {

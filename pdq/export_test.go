@@ -115,3 +115,12 @@ func ScreenLuma(luma []float32, width, height int) (h Hash, quality int, exact b
 	s.plane = plane{luma: luma, width: width}
 	return s.screen(width, height, &s.plane, false)
 }
+
+// Held is how many bytes it took to hash a picture in both ways.
+func Held(img image.Image, v View) int64 {
+	s := new(shrinker)
+	s.picture.init(img, v)
+	s.operate(img.Bounds().Dx(), img.Bounds().Dy(), &s.picture)
+	s.sample(img.Bounds().Dx(), img.Bounds().Dy(), &s.picture, v.transposed())
+	return 4 * int64(s.held())
+}

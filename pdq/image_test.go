@@ -231,6 +231,20 @@ func TestTooSmallHasNoHash(t *testing.T) {
 	}
 }
 
+func TestMemoryIsEnough(t *testing.T) {
+	for _, size := range []image.Point{{5, 5}, {64, 64}, {129, 4000}, {4032, 3024}, {30_000, 5}, {5, 30_000}, {70_000, 40}, {300, 70_000}} {
+		for _, v := range []pdq.View{{}, {Orientation: 6}} {
+			img := image.NewGray(image.Rect(0, 0, size.X, size.Y))
+			pdq.EachVectors(func(kernels string) {
+				held, most := pdq.Held(img, v), pdq.Memory(size.X, size.Y)
+				if held > most || size.X > 1000 && held < most/8 {
+					t.Errorf("%v, %+v, %s: took %d bytes of %d", size, v, kernels, held, most)
+				}
+			})
+		}
+	}
+}
+
 // FuzzFromImage looks for sizes and pixels that stop the hash or make it depend
 // on the kind of image they come in.
 func FuzzFromImage(f *testing.F) {

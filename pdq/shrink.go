@@ -44,6 +44,25 @@ var shrinkers = sync.Pool{New: func() any { return new(shrinker) }}
 
 func borrow() *shrinker { return shrinkers.Get().(*shrinker) }
 
+// Memory is how many bytes hashing a picture may take, beside the picture.
+func Memory(width, height int) int64 {
+	// Bands and what kernels make of one; rings; kept rows; sums, zeros and tables.
+	rows := 3*band + 2*padded(window(height)+band) + side + 8
+	return 4 * (int64(rows)*int64(padded(width)+chunk) + 16*int64(padded(height)))
+}
+
+// held is how many samples the shrinker holds room for.
+func (s *shrinker) held() int {
+	n := cap(s.in) + cap(s.mid) + cap(s.kept) + cap(s.scratch) + cap(s.across.weights) + cap(s.down.weights)
+	for _, c := range []*columns{&s.first, &s.second} {
+		n += cap(c.ring) + cap(c.sums) + cap(c.zero)
+	}
+	for _, a := range []*axis{&s.x, &s.y} {
+		n += cap(a.counts) + cap(a.inverses)
+	}
+	return n
+}
+
 // keptMax is how much memory a shrinker may keep, in samples. A usual photo of 12
 // megapixels needs a quarter of it; only very long lines need more.
 const keptMax = 2 << 20
@@ -51,11 +70,7 @@ const keptMax = 2 << 20
 // release gives the shrinker back, without the picture.
 func (s *shrinker) release() {
 	s.plane, s.picture = plane{}, picture{}
-	held := cap(s.in) + cap(s.mid) + cap(s.kept) + cap(s.scratch)
-	for _, c := range []*columns{&s.first, &s.second} {
-		held += cap(c.ring) + cap(c.sums) + cap(c.zero)
-	}
-	if held <= keptMax {
+	if s.held() <= keptMax {
 		shrinkers.Put(s)
 	}
 }
