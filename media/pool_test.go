@@ -294,7 +294,7 @@ func TestLimitsAtAndPastThem(t *testing.T) {
 		"scans":        {func(c *media.Config) { c.MaxScans = 20 }, bombtest.JPEGScans(64, 20), bombtest.JPEGScans(64, 21), media.RefusedScans},
 		"segments":     {func(c *media.Config) { c.MaxSegments = 30 }, segments(t, 30), segments(t, 31), media.RefusedSegments},
 		"memory":       {func(c *media.Config) { c.WorkerMemory, c.MaxPixels = 256<<20, 1<<40 }, flat(5200, 5200), flat(5400, 5400), media.RefusedMemory},
-		"long lines":   {func(c *media.Config) { c.WorkerMemory, c.MaxSide = 256<<20, 1<<20 }, flat(100_000, 8), flat(1<<20, 8), media.RefusedMemory},
+		"long lines":   {func(c *media.Config) { c.WorkerMemory, c.MaxSide = 256<<20, 1<<20 }, flat(256_544, 8), flat(256_545, 8), media.RefusedMemory},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
