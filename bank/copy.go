@@ -11,7 +11,9 @@ import (
 )
 
 // tables are all that a store keeps, those that others refer to first. The
-// version of the schema is not data: the program that reads a store makes it.
+// version of the schema is not data: the program that reads a store makes it. Nor is
+// what processes tell one another while they run, in lease and snapshot: another
+// store has other processes, and a snapshot of its own.
 var tables = []string{"meta", "bank", "content", "signal", "source", "removed", "exchange", "pending", "credential"}
 
 // Errors of Copy.

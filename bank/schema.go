@@ -99,4 +99,22 @@ CREATE TABLE credential (
 	api   TEXT PRIMARY KEY,
 	value TEXT NOT NULL
 );
+`, `
+-- Who does what only one process may do, until expires, in Unix milliseconds by the
+-- database's clock. fence counts holders: what an earlier one was about to write is
+-- refused by it.
+CREATE TABLE lease (
+	name    TEXT PRIMARY KEY,
+	holder  TEXT NOT NULL,
+	fence   BIGINT NOT NULL,
+	expires BIGINT NOT NULL
+);
+
+-- The one snapshot of the index, kept elsewhere, that may be loaded: of which epoch
+-- it is, and the digest that it must have. There is one row at most.
+CREATE TABLE snapshot (
+	id     BIGINT PRIMARY KEY CHECK (id = 1),
+	epoch  BIGINT NOT NULL,
+	digest BYTEA NOT NULL
+);
 `}
