@@ -350,7 +350,7 @@ func (r *runner) finish(ctx context.Context, err error) {
 	if status.Succeeded == kept.Succeeded && status.Problem == kept.Problem && status.Finished.Sub(kept.Finished) < keepStatusEvery {
 		return
 	}
-	if err := r.store.SetFetchStatus(ctx, r.exchange.Name, status); err != nil {
+	if err := r.store.SetFetchStatus(ctx, bank.Lease{}, r.exchange.Name, status); err != nil {
 		if ctx.Err() == nil {
 			r.log.WarnContext(ctx, "status of an exchange cannot be kept", "exchange", r.exchange.Name, "err", err)
 		}
