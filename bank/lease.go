@@ -81,11 +81,15 @@ func (s *Store) Acquire(ctx context.Context, name, holder string, ttl time.Durat
 	return l, nil
 }
 
+// whereHeld finds the row of a lease while it is its holder's. A released one has no
+// holder, which is nobody's name.
+const whereHeld = " WHERE name = $1 AND holder = $2 AND fence = $3 AND holder <> ''"
+
 // Renew lets a lease end so long from now on, and not before. It fails with
 // [ErrLeaseLost] if it was released, or somebody else has it.
 func (s *Store) Renew(ctx context.Context, l Lease, ttl time.Duration) error {
 	err := s.onLease(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, "UPDATE lease SET expires = "+s.engine.now()+" + $4 WHERE name = $1 AND holder = $2 AND fence = $3", //nolint:gosec // ours
+		res, err := tx.ExecContext(ctx, "UPDATE lease SET expires = "+s.engine.now()+" + $4"+whereHeld, //nolint:gosec // ours
 			l.Name, l.Holder, l.Fence, ttl.Milliseconds())
 		if err != nil {
 			return err
@@ -103,7 +107,7 @@ func (s *Store) Renew(ctx context.Context, l Lease, ttl time.Duration) error {
 func (s *Store) Release(ctx context.Context, l Lease) error {
 	// The row stays, and with it the number that the next fence must exceed.
 	err := s.onLease(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE lease SET holder = '', expires = 0 WHERE name = $1 AND holder = $2 AND fence = $3", l.Name, l.Holder, l.Fence)
+		_, err := tx.ExecContext(ctx, "UPDATE lease SET holder = '', expires = 0"+whereHeld, l.Name, l.Holder, l.Fence)
 		return err
 	})
 	if err != nil {
@@ -128,7 +132,7 @@ func (s *Store) onLease(ctx context.Context, do func(tx *sql.Tx) error) error {
 // Whoever needs both takes the epoch's row first. Nobody waits for anything while
 // having no more than the row of a lease, so there is no deadlock.
 func (l Lease) holds(ctx context.Context, tx *sql.Tx) error {
-	res, err := tx.ExecContext(ctx, "UPDATE lease SET expires = expires WHERE name = $1 AND holder = $2 AND fence = $3", l.Name, l.Holder, l.Fence)
+	res, err := tx.ExecContext(ctx, "UPDATE lease SET expires = expires"+whereHeld, l.Name, l.Holder, l.Fence)
 	if err != nil {
 		return err
 	}
