@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +72,26 @@ func perform(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestManyPrepareAtOnce, as replicas do that are started together.
+func TestManyPrepareAtOnce(t *testing.T) {
+	b := newBench(t)
+	for range 10 {
+		var all sync.WaitGroup
+		for range 6 {
+			f := b.newFetcher()
+			all.Go(func() {
+				if err := f.Prepare(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if err := b.store.DeleteExchange(t.Context(), home); err != nil {
 			t.Fatal(err)
 		}
 	}
