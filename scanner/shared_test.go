@@ -106,8 +106,8 @@ func pair(t *testing.T) (a, b *gate, s *redistest.Server) {
 	return g.sharing(t, ca, nil, nil), g.sharing(t, cb, nil, nil), s
 }
 
-// counted adds up what a collector counts under a name.
-func counted(t *testing.T, c prometheus.Collector, name string) (sum float64) {
+// counted adds up what a collector counts under a name, with a label if one is given.
+func counted(t *testing.T, c prometheus.Collector, name string, label ...string) (sum float64) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(c)
@@ -116,8 +116,15 @@ func counted(t *testing.T, c prometheus.Collector, name string) (sum float64) {
 		t.Fatal(err)
 	}
 	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
 		for _, m := range family.GetMetric() {
-			if family.GetName() == name {
+			counts := len(label) == 0
+			for _, l := range m.GetLabel() {
+				counts = counts || l.GetName() == label[0] && l.GetValue() == label[1]
+			}
+			if counts {
 				sum += m.GetCounter().GetValue()
 			}
 		}
