@@ -147,8 +147,9 @@ func countSignals(ctx context.Context, q queryer) (held counts, err error) {
 
 // readContents streams: of everything, rows must not be in memory twice.
 func (d *delta) readContents(ctx context.Context, tx *sql.Tx, epoch int64) (err error) {
+	//nolint:gosec // constants
 	rows, err := tx.QueryContext(ctx, "SELECT c.id, c.bank, c.created, c.disable_until, "+kindColumn+`, s.variant, s.value
-		FROM content c JOIN signal s ON s.content = c.id WHERE c.epoch > $1 ORDER BY c.id`, epoch) //nolint:gosec // constants
+		FROM content c JOIN signal s ON s.content = c.id WHERE c.epoch > $1 ORDER BY c.id`, epoch)
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,11 @@ func (ix *Index) Merged() *Index { return ix.merged() }
 // Swap publishes an index, as only an Indexer may.
 func (l *Live) Swap(ix *Index) { l.swap(ix) }
 
+// Begin begins a transaction behind the program's back.
+func (s *Store) Begin(ctx context.Context) (*sql.Tx, error) {
+	return s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+}
+
 // Query returns one value of the database, as text.
 func (s *Store) Query(ctx context.Context, query string) (value string, err error) {
 	err = s.db.QueryRowContext(ctx, query).Scan(&value)
