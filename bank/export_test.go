@@ -78,9 +78,9 @@ func (s *Store) Corrupt(ctx context.Context) error {
 // Refresh runs one round of the Indexer; with merge it folds the overlay in.
 func (x *Indexer) Refresh(ctx context.Context, merge bool) error {
 	if ix := x.live.p.Load(); merge && ix != nil {
-		return x.refresh(ctx, ix.merged())
+		return x.refresh(ctx, merged{ix.merged(), ix.base})
 	}
-	return x.refresh(ctx, nil)
+	return x.refresh(ctx, merged{})
 }
 
 // Unmerged tells whether the overlay is due to be folded in.
@@ -98,12 +98,12 @@ func UnmergedWith(hidden int) bool {
 // RefreshFrom goes on with another store, and then with a merge that was begun
 // on the first.
 func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
-	merged := x.live.p.Load().merged()
+	before := x.live.p.Load()
 	x.store = other
-	if err := x.refresh(ctx, nil); err != nil {
+	if err := x.refresh(ctx, merged{}); err != nil {
 		return err
 	}
-	return x.refresh(ctx, merged)
+	return x.refresh(ctx, merged{before.merged(), before.base})
 }
 
 // HashContent is a content as an index sees it.
@@ -119,10 +119,11 @@ func deltaOf(epoch int64, banks []Bank, contents []HashContent) delta {
 	for _, c := range contents {
 		d.contents = append(d.contents, indexed{c.ID, c.DisableUntil})
 		for _, h := range c.Hashes {
-			d.entries = append(d.entries, entry{value: h.PDQ.Bytes(), ref: ref{content: c.ID, bank: int32(c.Bank), variant: h.Variant}})
+			raw := h.PDQ.Bytes()
+			d.signals.add(raw[:], ref{content: c.ID, bank: int32(c.Bank), variant: h.Variant})
 		}
 	}
-	d.signals = int64(len(d.entries))
+	d.held = d.signals.counts()
 	return d
 }
 
@@ -141,15 +142,6 @@ func (ix *Index) Merged() *Index { return ix.merged() }
 
 // Swap publishes an index, as only an Indexer may.
 func (l *Live) Swap(ix *Index) { l.swap(ix) }
-
-// Loading returns what a first load does after it has read the store.
-func Loading(banks []Bank, contents []HashContent) func() error {
-	d := deltaOf(1, banks, contents)
-	return func() error {
-		_, err := newIndex(d)
-		return err
-	}
-}
 
 // Begin begins a transaction behind the program's back.
 func (s *Store) Begin(ctx context.Context) (*sql.Tx, error) {
