@@ -35,6 +35,21 @@ func TestStartWaitsForTheStore(t *testing.T) {
 	waiting.stop(t)
 }
 
+// tellsItsName to processes that fetch nothing, with a token and without one. Else
+// they would take its media for that of others.
+func (s *site) tellsItsName(t *testing.T) {
+	_, want, _ := strings.Cut(s.admin.ID, ":")
+	for _, variable := range []string{"", "MEDIAGATE_HOMESERVER_TOKEN_FILE"} {
+		env := s.environment(t, map[string]string{"MEDIAGATE_ROLES": "GATE"})
+		delete(env, variable)
+		p := launch(t, env)
+		p.await(t, "it knows the name", func() bool { return len(p.printed.lines("the homeserver has told its name")) == 1 })
+		if got := p.printed.lines("the homeserver has told its name")[0]["name"]; got != want {
+			t.Errorf("without %q: %v, want %s", variable, got, want)
+		}
+	}
+}
+
 // TestProcessesOfAllRolesStartAtOnce on one empty database, each of which creates
 // what must be there before anything is judged.
 func TestProcessesOfAllRolesStartAtOnce(t *testing.T) {

@@ -311,3 +311,34 @@ func TestFetchElsewhere(t *testing.T) {
 		t.Error(a)
 	}
 }
+
+// TestSpellingsOpenNothing: a key for lookups comes to no bank, however it is asked
+// for.
+func TestSpellingsOpenNothing(t *testing.T) {
+	g := newGate(t, setup{config: withKeys})
+	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
+	if a := g.send("POST", "/c/banks", `{"name":"HIDDEN"}`, append(bearer("curator-key-0123456789"), "Content-Type", "application/json")...); a.status != 201 {
+		t.Fatal(a)
+	}
+	for _, key := range []string{"matcher-key-0123456789", "scanner-key-0123456789", ""} {
+		for _, path := range []string{
+			"/c/banks", "/c//banks", "//c/banks", "/c/banks/", "/c/banks?x=/m/", "/C/banks", "/m/../c/banks", "/m/..%2fc/banks", "/m/%2e%2e/c/banks", "/c%2fbanks", "/%63/banks",
+			"/c/./banks", "/c/banks;/m/", "/c/bank/HIDDEN", "/c/bank/%48IDDEN", "/c/bank//HIDDEN", "/_matrix/../c/banks", "/_matrix/media_proxy/unstable/scan/../../../../c/banks",
+			"/_mediagate/../c/banks", "/healthz/../c/banks", "/status%2f..%2fc/banks", "/readyz/c/banks",
+		} {
+			for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"} {
+				headers := bearer(key)
+				if key == "" {
+					headers = nil
+				}
+				a := g.send(method, path, `{"name":"OTHER"}`, append(headers, "Content-Type", "application/json", "X-HTTP-Method-Override", "GET")...)
+				if a.status < 400 || strings.Contains(a.body, "HIDDEN") {
+					t.Errorf("%s %s with %q: %d %s", method, path, key, a.status, a.body)
+				}
+			}
+		}
+	}
+	if a := g.send("GET", "/c/banks", "", bearer("curator-key-0123456789")...); a.status != 200 || strings.Count(a.body, "name") != 1 {
+		t.Error(a)
+	}
+}
