@@ -50,6 +50,24 @@ func (s *site) tellsItsName(t *testing.T) {
 	}
 }
 
+// TestHasherAndMatcherAreBothThere, in the order in which hma-matrix loses one.
+func TestHasherAndMatcherAreBothThere(t *testing.T) {
+	t.Parallel()
+	content := picture(t, realPicture)
+	for _, env := range []map[string]string{{"MEDIAGATE_ROLES": "HASHER,MATCHER"}, {"HMA_WORKER_ROLE": "HASHER,MATCHER"}} {
+		s := start(t, env)
+		for path, want := range map[string]string{"/h/hash": `{"pdq":"`, "/m/lookup": `{"pdq":{}}`} {
+			a, err := s.send(t.Context(), upload(t, path, "photo", "x", content, nil))
+			if err != nil || a.status != http.StatusOK || !strings.HasPrefix(string(a.body), want) {
+				t.Errorf("%v: %s: %d %s, %v", env, path, a.status, a.body, err)
+			}
+		}
+		for _, path := range []string{"/c/banks", "/v1/scan", "/_mediagate/check", contentScanner + "scan/a/b"} {
+			s.ask(t, request{path: path}, http.StatusNotFound)
+		}
+	}
+}
+
 // TestProcessesOfAllRolesStartAtOnce on one empty database, each of which creates
 // what must be there before anything is judged.
 func TestProcessesOfAllRolesStartAtOnce(t *testing.T) {
