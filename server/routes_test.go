@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"mediagate/bank"
 	"mediagate/internal/secret"
 	"mediagate/server"
 )
@@ -292,22 +291,24 @@ func TestCuratorAloneWaitsForNoIndex(t *testing.T) {
 // TestFetchElsewhere: whoever does not fetch says so, and shows what the store has.
 func TestFetchElsewhere(t *testing.T) {
 	synapse := newFakeSynapse(t, "syt_home")
-	g := newGate(t, setup{homeserver: synapse.url, token: "syt_home", config: func(c *server.Config) { c.Roles = server.Curator }})
+	path := filepath.Join(t.TempDir(), "shared.db")
+	curator := newGate(t, setup{store: path, homeserver: synapse.url, token: "syt_home", config: func(c *server.Config) { c.Roles = server.Curator }})
 	const name, fetch = "SYNAPSE_QUARANTINE", "/v1/exchanges/SYNAPSE_QUARANTINE/fetch"
-	a := g.send("POST", fetch, "")
-	a.want(t, 202, `{"exchange":"SYNAPSE_QUARANTINE","fetching":false}`+"\n")
-	g.described(t, "POST", fetch, a)
-	if s := g.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":null`) {
+	elsewhere := func() {
+		t.Helper()
+		a := curator.send("POST", fetch, "")
+		a.want(t, 202, `{"exchange":"SYNAPSE_QUARANTINE","fetching":false}`+"\n")
+		curator.described(t, "POST", fetch, a)
+	}
+	elsewhere()
+	if s := curator.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":null`) {
 		t.Error(s)
 	}
-	if err := g.store.SetFetchStatus(t.Context(), name, bank.FetchStatus{Finished: time.Now(), Succeeded: true, UpToDate: true}); err != nil {
-		t.Fatal(err)
-	}
-	if s := g.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":true`) {
-		t.Error(s)
-	}
-	g.json("PUT", "/c/exchange/"+name, `{"enabled":false}`)
-	if a := g.send("POST", fetch, ""); a.status != 409 {
+	newGate(t, setup{store: path, homeserver: synapse.url, token: "syt_home", config: func(c *server.Config) { c.Roles = server.Cron }})
+	curator.await(name, "fetched elsewhere", status.succeeded)
+	elsewhere()
+	curator.json("PUT", "/c/exchange/"+name, `{"enabled":false}`)
+	if a := curator.send("POST", fetch, ""); a.status != 409 {
 		t.Error(a)
 	}
 }
