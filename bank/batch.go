@@ -185,7 +185,7 @@ func alike(ctx context.Context, tx *sql.Tx, batch []*record) (ids []any, err err
 	}
 	found := make(map[int64]bool)
 	err = eachPart(values, func(part []any, in string) error {
-		rows, err := tx.QueryContext(ctx, "SELECT content FROM signal WHERE value IN ("+in+")", part...)
+		rows, err := tx.QueryContext(ctx, fmt.Sprintf("SELECT content FROM signal WHERE value IN (%s)", in), part...)
 		if err != nil {
 			return err
 		}

@@ -80,14 +80,14 @@ func exportBanks(ctx context.Context, tx *sql.Tx, out *lineWriter, banks []Bank,
 		byID[b.ID] = b.Name
 		ids = append(ids, fmt.Sprint(b.ID))
 	}
-	in := " IN (" + strings.Join(ids, ", ") + ")"
+	in := strings.Join(ids, ", ")
 	var all int64
-	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM content WHERE bank"+in).Scan(&all); err != nil { //nolint:gosec // numbers
+	if err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT COUNT(*) FROM content WHERE bank IN (%s)", in)).Scan(&all); err != nil {
 		return err
 	}
 	// The sum keeps engines from using the index of the banks, and sorting.
-	rows, err := tx.QueryContext(ctx, `SELECT c.id, c.bank, c.created, c.disable_until, c.note, c.metadata, s.type, s.variant, s.value, s.quality, s.hasher
-		FROM content c JOIN signal s ON s.content = c.id WHERE c.bank + 0`+in+" ORDER BY c.id, s.type, s.variant")
+	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT c.id, c.bank, c.created, c.disable_until, c.note, c.metadata, s.type, s.variant, s.value, s.quality, s.hasher
+		FROM content c JOIN signal s ON s.content = c.id WHERE c.bank + 0 IN (%s) ORDER BY c.id, s.type, s.variant`, in))
 	if err != nil {
 		return err
 	}

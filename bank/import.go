@@ -42,9 +42,9 @@ const maxProblems = 20
 // Errors of Import.
 var (
 	// ErrFed: contents of such a bank belong to the sources of the exchange.
-	ErrFed = errors.New("the bank is fed by an exchange")
+	ErrFed = errors.New("the bank is fed by an exchange, which owns its contents")
 	// ErrOn: it was to be off.
-	ErrOn        = errors.New("the bank is on")
+	ErrOn        = errors.New("the bank is there, and on")
 	errOtherBank = errors.New("it names another bank")
 )
 

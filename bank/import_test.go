@@ -68,7 +68,7 @@ func contents(t testing.TB, s *bank.Store, name string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(banks, func(b bank.BankCount) bool { return b.Name == name })
+	i := slices.IndexFunc(banks, func(b bank.Census) bool { return b.Name == name })
 	if i < 0 {
 		return -1
 	}
@@ -546,7 +546,7 @@ func testCountBanks(t *testing.T, e engine) {
 		got[i].ID = 0
 	}
 	third := 1.0 / 3
-	want := []bank.BankCount{
+	want := []bank.Census{
 		{Bank: bank.Bank{Name: "A", Ratio: third, MD5Enforce: true}, Contents: 1, Signals: map[bank.SignalType]int64{bank.PDQ: 2, bank.MD5: 1, bank.SHA256: 1}},
 		{Bank: bank.Bank{Name: "X", Ratio: 1}, Contents: 2, Signals: map[bank.SignalType]int64{bank.PDQ: 2, bank.MD5: 1, bank.SHA256: 2}, Exchange: "X"},
 	}

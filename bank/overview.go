@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// BankCount is a bank with how much is in it.
-type BankCount struct {
+// Census is a bank, and how much is in it.
+type Census struct {
 	Bank
 	Contents int64
 	// Signals counts those of each type that there are of, all variants.
@@ -19,7 +19,7 @@ type BankCount struct {
 
 // CountBanks lists all banks in the order they were made, with what they hold at one
 // moment. It looks at every signal.
-func (s *Store) CountBanks(ctx context.Context) (list []BankCount, err error) {
+func (s *Store) CountBanks(ctx context.Context) (list []Census, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		if err := s.engine.unhurried(ctx, tx); err != nil {
 			return err
@@ -28,10 +28,10 @@ func (s *Store) CountBanks(ctx context.Context) (list []BankCount, err error) {
 		if err != nil {
 			return err
 		}
-		places := make(map[int64]*BankCount)
-		list = make([]BankCount, len(banks))
+		places := make(map[int64]*Census)
+		list = make([]Census, len(banks))
 		for i, b := range banks {
-			list[i] = BankCount{Bank: b, Signals: make(map[SignalType]int64)}
+			list[i] = Census{Bank: b, Signals: make(map[SignalType]int64)}
 			places[b.ID] = &list[i]
 		}
 		for _, query := range []string{
@@ -51,7 +51,7 @@ func (s *Store) CountBanks(ctx context.Context) (list []BankCount, err error) {
 }
 
 // countInto reads numbers by bank and type; those of no type are of contents.
-func countInto(ctx context.Context, tx *sql.Tx, query string, banks map[int64]*BankCount) (err error) {
+func countInto(ctx context.Context, tx *sql.Tx, query string, banks map[int64]*Census) (err error) {
 	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func countInto(ctx context.Context, tx *sql.Tx, query string, banks map[int64]*B
 	return rows.Err()
 }
 
-func feedersInto(ctx context.Context, tx *sql.Tx, banks map[int64]*BankCount) (err error) {
+func feedersInto(ctx context.Context, tx *sql.Tx, banks map[int64]*Census) (err error) {
 	rows, err := tx.QueryContext(ctx, "SELECT bank, name FROM exchange")
 	if err != nil {
 		return err
