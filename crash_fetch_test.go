@@ -28,7 +28,17 @@ func TestFetchSurvivesKill(t *testing.T) {
 	env := s.environment(t, map[string]string{
 		"MEDIAGATE_EXCHANGE_INTERVAL": "100ms", "MEDIAGATE_MEDIA_WORKERS": "1", "MEDIAGATE_DATABASE_URL": databaseIn(dir)["MEDIAGATE_DATABASE_URL"],
 	})
-	m := &moderation{site: s, dir: dir, rng: rand.New(rand.NewPCG(crashSeed, 77))}
+	m := &moderation{site: s, rng: rand.New(rand.NewPCG(crashSeed, 77)), banked: func(t *testing.T) (n int) {
+		t.Helper()
+		db := openStore(t, dir)
+		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM content").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}}
 	for range 12 {
 		m.post(t)
 	}
@@ -60,7 +70,7 @@ func TestFetchSurvivesKill(t *testing.T) {
 // moderation is what an administrator has decided.
 type moderation struct {
 	*site
-	dir       string // of the database
+	banked    func(t *testing.T) int // how many contents there are in the database
 	rng       *rand.Rand
 	files     []file
 	decisions int
@@ -143,15 +153,7 @@ func (m *moderation) difference(t *testing.T) string {
 			want++
 		}
 	}
-	var banked int
-	db := openStore(t, m.dir)
-	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM content").Scan(&banked); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if banked != want {
+	if banked := m.banked(t); banked != want {
 		return fmt.Sprintf("%d contents are banked, want %d", banked, want)
 	}
 	if st := m.status(t); st["pending_items"] != 0.0 {

@@ -272,13 +272,23 @@ func (s *Server) psql(ctx context.Context, database, statement string) *exec.Cmd
 // between bars.
 func (s *Server) Exec(t testing.TB, database, statement string) string {
 	t.Helper()
+	out, err := s.TryExec(t, database, statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TryExec is Exec for a statement that may fail.
+func (s *Server) TryExec(t testing.TB, database, statement string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := s.psql(ctx, database, statement)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v: %s", statement, err, stderr.String())
+		return "", fmt.Errorf("%s: %w: %s", statement, err, stderr.String())
 	}
-	return strings.TrimSuffix(stdout.String(), "\n")
+	return strings.TrimSuffix(stdout.String(), "\n"), nil
 }
