@@ -12,6 +12,7 @@ import (
 
 	"mediagate/exchange"
 	"mediagate/homeserver"
+	"mediagate/internal/redis"
 	"mediagate/internal/secret"
 	"mediagate/media"
 	"mediagate/scanner"
@@ -37,6 +38,7 @@ type Config struct {
 	// leaves out.
 	DatabasePassword secret.String `env:"MEDIAGATE_DATABASE_PASSWORD_FILE,file"`
 	HMADatabase      HMADatabase   `envPrefix:"HMA_DB_"`
+	Redis            redis.Config  `envPrefix:"MEDIAGATE_REDIS_"`
 	// LogLevel is the least level that is logged: DEBUG, INFO, WARN or ERROR.
 	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
 }
@@ -102,13 +104,14 @@ func loadConfig(environ []string) (Config, error) {
 	}
 	for name, value := range map[string]secret.String{
 		"MEDIAGATE_API_KEY_FILE": c.Server.APIKey, "MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token,
-		databasePassword: c.DatabasePassword,
+		databasePassword: c.DatabasePassword, "MEDIAGATE_REDIS_PASSWORD_FILE": c.Redis.Password,
+		"MEDIAGATE_REDIS_SENTINEL_PASSWORD_FILE": c.Redis.SentinelPassword, redisKey: c.Redis.Key,
 	} {
-		if vars[name] != "" && value.Empty() {
+		if vars[name] != "" && value.Empty() && (name != redisKey || !c.Redis.Configured()) { // which it is required with
 			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
 		}
 	}
-	problems = append(problems, c.chooseToken(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
+	problems = append(problems, c.chooseToken(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate(), c.Redis.Validate())
 	if c.Homeserver.Configured() {
 		problems = append(problems, c.Server.ValidateGate())
 	}
