@@ -28,7 +28,7 @@ func serve(ctx context.Context, config Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, flush(ctx))
 	}()
-	store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
+	store, err := openStore(ctx, config, log)
 	if err != nil {
 		return err
 	}
@@ -65,12 +65,20 @@ func serve(ctx context.Context, config Config) (err error) {
 	srv := server.New(config.Server, server.Parts{
 		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log,
 	})
-	log.InfoContext(ctx, "starting", "version", version())
+	roles := config.Server.Roles
+	log.InfoContext(ctx, "starting", "version", version(), "roles", roles.String())
 	g, ctx := errgroup.WithContext(ctx)
 	// The index follows the store until the last request is answered.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	g.Go(func() error { return indexer.Run(following) })
-	g.Go(func() error { return fetcher.Run(ctx) })
+	if roles.Match() {
+		g.Go(func() error { return indexer.Run(following) })
+	}
+	if roles.Has(server.Cron) {
+		g.Go(func() error { return fetcher.Run(ctx) })
+	}
+	if home != nil {
+		g.Go(func() error { return home.LearnName(ctx, log) })
+	}
 	g.Go(func() error {
 		defer unfollow()
 		return srv.Run(ctx)
