@@ -151,6 +151,11 @@ func Loading(banks []Bank, contents []HashContent) func() error {
 	}
 }
 
+// Begin begins a transaction behind the program's back.
+func (s *Store) Begin(ctx context.Context) (*sql.Tx, error) {
+	return s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+}
+
 // Query returns one value of the database, as text.
 func (s *Store) Query(ctx context.Context, query string) (value string, err error) {
 	err = s.db.QueryRowContext(ctx, query).Scan(&value)

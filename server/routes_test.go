@@ -300,7 +300,7 @@ func TestFetchElsewhere(t *testing.T) {
 	if s := g.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":null`) {
 		t.Error(s)
 	}
-	if err := g.store.SetFetchStatus(t.Context(), name, bank.FetchStatus{Finished: time.Now(), Succeeded: true, UpToDate: true}); err != nil {
+	if err := g.store.SetFetchStatus(t.Context(), bank.Lease{}, name, bank.FetchStatus{Finished: time.Now(), Succeeded: true, UpToDate: true}); err != nil {
 		t.Fatal(err)
 	}
 	if s := g.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":true`) {
