@@ -43,18 +43,21 @@ func TestMatchingGoesOnWhenPostgresFails(t *testing.T) {
 		})
 	}
 	run("a process of it is killed", func(t *testing.T) {
-		victims := func() []string {
-			return strings.Fields(server.Exec(t, "postgres", "SELECT pid FROM pg_stat_activity WHERE usename = '"+postgrestest.User+"' AND pid <> pg_backend_pid()"))
-		}
 		f.outage(t, "", func() {
-			pid, err := strconv.Atoi(victims()[0])
-			if err != nil {
-				t.Error(err)
-				return
+			var all []int
+			for _, text := range strings.Fields(server.Exec(t, "postgres", "SELECT pid FROM pg_stat_activity WHERE usename = '"+postgrestest.User+"' AND pid <> pg_backend_pid()")) {
+				pid, err := strconv.Atoi(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, pid)
 			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // it takes all others along
-				t.Error(err)
+			if err := syscall.Kill(all[0], syscall.SIGKILL); err != nil {
+				t.Fatal(err)
 			}
+			eventually(t, "it has taken all others along", func() bool {
+				return !slices.ContainsFunc(all, func(pid int) bool { return syscall.Kill(pid, 0) == nil })
+			})
 		}, func() {})
 	})
 	run("it is read-only", func(t *testing.T) {

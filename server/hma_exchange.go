@@ -327,8 +327,8 @@ func (h *hma) deleteExchange(c echo.Context) error {
 
 // exchangeStatus tells HMA's fields, and three of ours: what is known of and not
 // banked yet, since when, and why the last fetch failed. While the store cannot be
-// read it tells what is known without it, if the exchange is fetched here: the
-// store may well be why.
+// read it tells what is known without it, and that, if the exchange was ever fetched
+// here.
 func (h *hma) exchangeStatus(c echo.Context) error {
 	ctx, name := c.Request().Context(), c.Param("exchange_name")
 	status, here := h.fetcher.Status(name)
@@ -341,7 +341,7 @@ func (h *hma) exchangeStatus(c echo.Context) error {
 	switch {
 	case err == nil && !here:
 		status = x.Status
-	case err != nil && (!here || errors.Is(err, bank.ErrExchangeNotFound)):
+	case err != nil && (!here && status.Finished.IsZero() || errors.Is(err, bank.ErrExchangeNotFound)):
 		return exchangeErrors(c, err)
 	case err != nil:
 		h.log.ErrorContext(ctx, "status without the store", "exchange", name, "err", err)
@@ -356,9 +356,9 @@ func (h *hma) exchangeStatus(c echo.Context) error {
 	}
 	if err != nil {
 		out["fetched_items"], out["pending_items"], out["up_to_date"] = nil, nil, false
-		out["last_error"] = "the bank store cannot be read"
+		out["last_error"] = "the bank store cannot be read: " + err.Error()
 	}
-	if status.Problem != "" {
+	if status.Problem != "" && (here || err == nil) {
 		out["last_error"] = status.Problem
 	}
 	return h.json(c, http.StatusOK, out)
