@@ -39,6 +39,11 @@ func serve(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	metrics := newRegistry()
+	shared, err := newRedis(config.Redis, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shared.Close()) }()
 	var home *homeserver.Client
 	if config.Homeserver.Configured() {
 		if home, err = homeserver.New(config.Homeserver); err != nil {
@@ -49,6 +54,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	live := bank.NewLive()
 	indexer := bank.NewIndexer(store, live, log)
 	scan := scanner.New(config.Scan, pool, live, home, log)
+	scan.Share(shared)
 	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
 	metrics.MustRegister(pool, indexer, scan, fetcher)
 	if err := fetcher.Prepare(ctx); err != nil {
@@ -68,6 +74,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	if roles.Match() {
 		g.Go(func() error { return indexer.Run(following) })
 	}
+	g.Go(func() error { return scan.Run(following) })
 	if roles.Has(server.Cron) {
 		g.Go(func() error { return fetcher.Run(ctx) })
 	}
