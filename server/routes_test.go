@@ -313,6 +313,29 @@ func TestFetchElsewhere(t *testing.T) {
 	}
 }
 
+// TestRefusalsAreDescribed holds what keys and roles lead to against the API's own
+// description.
+func TestRefusalsAreDescribed(t *testing.T) {
+	keyed := newGate(t, setup{config: func(c *server.Config) {
+		c.APIKey, c.HasherKey = secret.New("key"), secret.New("hasher-key-0123456789a") // the description is read with the first
+	}})
+	without := newGate(t, setup{config: func(c *server.Config) { c.Roles = server.Hasher }})
+	for _, path := range []string{"/v1/scan", "/v1/exchanges/X/fetch"} {
+		for _, key := range []string{"hasher-key-0123456789a", "unknown-key-0123456789", ""} {
+			a := keyed.asked("POST", path, key)
+			if a.status != 401 && a.status != 403 {
+				t.Errorf("%s with %q: %v", path, key, a)
+			}
+			keyed.described(t, "POST", path, a)
+		}
+		a := without.asked("POST", path, "")
+		if a.status != 404 {
+			t.Errorf("%s: %v", path, a)
+		}
+		without.described(t, "POST", path, a)
+	}
+}
+
 // TestSpellingsOpenNothing: a key for lookups comes to no bank, however it is asked
 // for.
 func TestSpellingsOpenNothing(t *testing.T) {
