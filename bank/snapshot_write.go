@@ -45,9 +45,9 @@ type SnapshotWriter struct {
 	live   *Live
 	shared *redis.Client
 	log    *slog.Logger
-	// least is snapshotMin, and rest restMin.
-	least int
-	rest  time.Duration
+	// These are snapshotMin, restMin and restPart.
+	least          int
+	rest, restPart time.Duration
 	// named is the snapshot that was there last, and head what its values are; nil
 	// if that is not known.
 	named namedSnapshot
@@ -67,7 +67,7 @@ type SnapshotWriter struct {
 // NewSnapshotWriter returns a writer that has not begun.
 func NewSnapshotWriter(store *Store, live *Live, shared *redis.Client, log *slog.Logger) *SnapshotWriter {
 	return &SnapshotWriter{
-		store: store, live: live, shared: shared, log: log, pause: checkInterval, least: snapshotMin, rest: restMin,
+		store: store, live: live, shared: shared, log: log, pause: checkInterval, least: snapshotMin, rest: restMin, restPart: restPart,
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_snapshot_writes_total",
 			Help: "Attempts to write a snapshot of the index to Redis, by outcome.",
@@ -187,7 +187,7 @@ func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, th
 		}
 		return "lost", nil
 	}
-	if ix.epoch <= n.epoch || time.Since(w.seen) < max(w.rest, time.Duration(len(w.head.parts))*restPart) {
+	if ix.epoch <= n.epoch || time.Since(w.seen) < max(w.rest, time.Duration(len(w.head.parts))*w.restPart) {
 		return "", nil
 	}
 	held := int64(ix.base.len() + ix.overlay.len())
