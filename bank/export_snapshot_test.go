@@ -12,15 +12,12 @@ import (
 
 // Eager lets the writer write of indexes of any size, and as soon as they change.
 func (w *SnapshotWriter) Eager() *SnapshotWriter {
-	w.least, w.rest, w.restPart = 0, 0, 0
+	w.least, w.restValue, w.restMin = 0, 0, 0
 	return w
 }
 
 // Write writes a snapshot if one is due.
 func (w *SnapshotWriter) Write(ctx context.Context) error { return w.writeIfDue(ctx) }
-
-// Retry forgets that attempts were in vain.
-func (w *SnapshotWriter) Retry() { w.until, w.pause = w.wrote, checkInterval }
 
 var errKilled = errors.New("killed")
 

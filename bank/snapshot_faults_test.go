@@ -65,7 +65,6 @@ func testSnapshotThatCannotBeNamedIsRemoved(t *testing.T, e engine) {
 	begun, live := cold(t, s, shared)
 	wasLoaded(t, begun, "snapshot", "")
 	sameAsStore(t, s, load(t, live))
-	w.Retry()
 	if err := errors.Join(x.Refresh(t.Context(), false), w.Write(t.Context())); err != nil {
 		t.Error(err)
 	}
@@ -226,6 +225,22 @@ func TestSnapshotComesBack(t *testing.T) {
 			tt.end(server, t)
 			comes(t, soon, "the snapshot", func() bool { return begins("snapshot") })
 		})
+	}
+}
+
+// TestHangingRedisDelaysNobodyForLong begins beside a Redis that takes connections and
+// answers nothing.
+func TestHangingRedisDelaysNobodyForLong(t *testing.T) {
+	s := onSQLite.newStore(t)
+	server := redistest.Start(t)
+	snapshotOf(t, s, newShared(t, server), 1, 2, 3)
+	server.Pause(t)
+	defer server.Resume(t)
+	shared := newShared(t, server)
+	began := time.Now()
+	refuses(t, s, shared, "unreachable")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("ready after %v", took)
 	}
 }
 

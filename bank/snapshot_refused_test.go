@@ -312,7 +312,6 @@ func testSnapshotThatIsReplacedIsFollowed(t *testing.T, e engine) {
 				err = x.Refresh(ctx, id%5 == 0)
 			}
 			if err == nil {
-				w.Retry()
 				err = w.Write(ctx)
 			}
 			if err != nil && ctx.Err() == nil {
