@@ -115,38 +115,40 @@ func (r *runner) lastStatus(ctx context.Context, until time.Time) bank.FetchStat
 // errExpired is why a lease is lost that nobody is known to have taken.
 var errExpired = errors.New("the lease could not be renewed in time")
 
-// keep renews the lease, and gives it up once it may be another's.
+// keep renews the lease. Once it may be another's, by this process's clock, all that
+// needs it is stopped, whatever the database is doing.
 func (r *runner) keep(ctx context.Context, until time.Time) {
-	for pause := r.pauses.renew; ; {
+	expiry := time.AfterFunc(time.Until(until), func() { r.lose(errExpired) })
+	defer expiry.Stop()
+	for pause, failing := r.pauses.renew, false; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
 		}
 		began := time.Now()
-		deadline := began.Add(r.pauses.renew)
-		if until.Before(deadline) {
-			deadline = until
-		}
-		attempt, cancel := context.WithDeadline(ctx, deadline)
+		attempt, cancel := context.WithDeadline(ctx, began.Add(r.pauses.renew))
 		err := r.store.Renew(attempt, r.lease, r.pauses.lease)
 		cancel()
 		switch {
 		case err == nil:
-			until, pause = began.Add(r.pauses.lease), r.pauses.renew
+			expiry.Reset(time.Until(began.Add(r.pauses.lease)))
+			pause, failing = r.pauses.renew, false
+			continue
 		case errors.Is(err, bank.ErrLeaseLost):
 			r.lose(err)
-		case !time.Now().Before(until):
-			r.lose(errors.Join(errExpired, err))
-		default:
-			pause = r.pauses.renew / 3
+		case ctx.Err() == nil && !failing:
+			r.log.WarnContext(ctx, "lease of an exchange cannot be renewed", "exchange", r.exchange.Name, "err", err)
 		}
+		pause, failing = r.pauses.renew/3, true
 	}
 }
 
-// checked stops everything if a commit was refused because the lease is another's.
+// checked returns the error of a commit. One that was refused because the lease is
+// another's stops all that needs it.
 func (r *runner) checked(err error) error {
 	if errors.Is(err, bank.ErrLeaseLost) {
+		r.log.WarnContext(r.ctx, "commit is refused: another process has the lease", "exchange", r.exchange.Name, "holder", r.lease.Holder)
 		r.lose(err)
 	}
 	return err
