@@ -54,6 +54,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	live := bank.NewLive()
 	indexer := bank.NewIndexer(store, live, shared, log)
 	scan := scanner.New(config.Scan, pool, live, home, log)
+	scan.Share(shared)
 	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
 	snapshots := bank.NewSnapshotWriter(store, live, shared, log)
 	metrics.MustRegister(pool, indexer, snapshots, scan, fetcher)
@@ -72,6 +73,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error { return indexer.Run(following) })
 	g.Go(func() error { return snapshots.Run(ctx) })
+	g.Go(func() error { return scan.Run(following) })
 	g.Go(func() error { return fetcher.Run(ctx) })
 	g.Go(func() error {
 		defer unfollow()

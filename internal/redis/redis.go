@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,7 +147,8 @@ func (c *Client) Set(ctx context.Context, k Key, value []byte, ttl time.Duration
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(value))
 	}
 	_, err := c.quickly(ctx, "set", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
-		return nil, c.write(ctx, lane, k, value, ttl)
+		name := c.sealer.name(k)
+		return nil, write(ctx, lane, name, c.sealer.seal(name, value), ttl)
 	})
 	return err
 }
@@ -164,8 +166,13 @@ func (c *Client) Keep(ctx context.Context, k Key, value []byte, ttl time.Duratio
 	if len(value) > MaxLarge {
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(value))
 	}
+	if c == nil {
+		return ErrBypassed
+	}
+	name := c.sealer.name(k)
+	sealed := c.sealer.seal(name, value) // before the caller has the value back
 	_, err := c.patiently(ctx, "keep", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
-		return nil, c.write(ctx, lane, k, value, ttl)
+		return nil, write(ctx, lane, name, sealed, ttl)
 	})
 	return err
 }
@@ -229,10 +236,9 @@ func (c *Client) read(ctx context.Context, lane *lane, k Key, most int) ([]byte,
 	return nil, errRejected
 }
 
-func (c *Client) write(ctx context.Context, lane *lane, k Key, value []byte, ttl time.Duration) error {
-	name := c.sealer.name(k)
+func write(ctx context.Context, lane *lane, name string, sealed []byte, ttl time.Duration) error {
 	// Not Set, which makes something else of durations that Redis would refuse.
-	return refused(lane.client().Do(ctx, "set", name, c.sealer.seal(name, value), "px", ttl.Milliseconds()).Err())
+	return refused(lane.client().Do(ctx, "set", name, sealed, "px", ttl.Milliseconds()).Err())
 }
 
 // refused tells answers to writes from failures.
@@ -264,7 +270,8 @@ func (c *Client) quickly(ctx context.Context, operation string, kind Kind, do fu
 	return value, c.outcome(operation, kind, err)
 }
 
-// patiently does something that takes its time.
+// patiently does something that takes its time. It ends with the context, which the
+// library does not.
 func (c *Client) patiently(ctx context.Context, operation string, kind Kind, do func(context.Context, *lane) ([]byte, error)) ([]byte, error) {
 	if c == nil || ctx.Err() != nil {
 		return nil, ErrBypassed
@@ -272,8 +279,22 @@ func (c *Client) patiently(ctx context.Context, operation string, kind Kind, do 
 	defer c.metrics.timed(operation)()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	value, err := do(ctx, c.large)
-	return value, c.outcome(operation, kind, err)
+	type result struct {
+		value []byte
+		err   error
+	}
+	done := make(chan result, 1)
+	c.tasks.Go(func() {
+		value, err := do(ctx, c.large)
+		done <- result{value, err}
+	})
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		r.err = ctx.Err()
+	}
+	return r.value, c.outcome(operation, kind, r.err)
 }
 
 // outcome counts how an operation ended, and is the error that callers get.
@@ -290,7 +311,7 @@ func (c *Client) outcome(operation string, kind Kind, err error) error {
 		outcome = "refused"
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		outcome = "bypassed"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		outcome = "timeout"
 	}
 	c.metrics.operations.WithLabelValues(operation, string(kind), outcome).Inc()
