@@ -212,7 +212,7 @@ func (x *Indexer) load(ctx context.Context) (*Index, error) {
 		x.loads.WithLabelValues(source, outcome(err)).Inc()
 	}
 	var r *refusal
-	if errors.As(err, &r) {
+	if errors.As(err, &r) && ctx.Err() == nil {
 		x.refusals.WithLabelValues(string(r.reason)).Inc()
 		x.log.WarnContext(ctx, "snapshot is not used", "reason", string(r.reason), "err", r.err)
 		err = nil
