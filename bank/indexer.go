@@ -127,6 +127,15 @@ func (x *Indexer) await(ctx context.Context, due *dues) bool {
 	}
 }
 
+// Announce tells other processes of this one's commits until the context ends. It is
+// for a process that needs no index, instead of Run, which does so, too.
+func (x *Indexer) Announce(ctx context.Context) error {
+	if x.shared != nil {
+		x.sendNudges(ctx, x.store.committed)
+	}
+	return nil
+}
+
 // sendNudges tells the other processes of commits, which they find out without it in
 // a second. Redis may take its time: nobody waits for this.
 func (x *Indexer) sendNudges(ctx context.Context, committed <-chan struct{}) {

@@ -1,6 +1,7 @@
 package bank_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -102,6 +103,29 @@ func TestNudgesReachOtherProcesses(t *testing.T) {
 		}
 	}
 	t.Error("nobody is told of commits")
+}
+
+// TestProcessWithoutAnIndexNudges: what only fetches, or only curates, is heard of as
+// soon.
+func TestProcessWithoutAnIndexNudges(t *testing.T) {
+	server := redistest.Start(t)
+	s := onSQLite.newStore(t)
+	x := bank.NewIndexer(s, bank.NewLive(), newShared(t, server), discard())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- x.Announce(ctx) }()
+	nudges := newShared(t, server).Nudges(t.Context())
+	<-nudges // that of the connection
+	createBank(t, s, "A")
+	select {
+	case <-nudges:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody is told of the commit")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestReplicaFarBehindLoadsAnew changes more than is worth following up.
