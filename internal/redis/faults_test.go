@@ -93,6 +93,32 @@ func TestRepliesThatCameTooLateAreNobodys(t *testing.T) {
 	}
 }
 
+// TestPartedConnectionsAreGivenUp: where questions and answers have parted, and each
+// answer is of the right type, the library has nothing to object to.
+func TestPartedConnectionsAreGivenUp(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s)
+	c := connect(t, proxy.URL(), key)
+	set(t, c, content("a"), "1")
+	set(t, c, content("b"), "2")
+	proxy.Set(func() redistest.Tamper {
+		before := []byte("$5\r\nvalue\r\n")
+		return redistest.Tamper{Lasting: true, Reply: func(reply []byte) ([]byte, bool) {
+			if reply[0] == '$' {
+				reply, before = before, reply
+			}
+			return reply, false
+		}}
+	})
+	for _, name := range []string{"a", "b", "a"} {
+		if value, err := c.Get(t.Context(), content(name)); !errors.Is(err, redis.ErrMiss) {
+			t.Errorf("%s: %q, %v", name, value, err)
+		}
+	}
+	proxy.Set(nil)
+	recovers(t, c, "on connections that are as they were")
+}
+
 // TestDeadAddressIsBypassed, whatever is there instead of Redis.
 func TestDeadAddressIsBypassed(t *testing.T) {
 	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // nobody accepts

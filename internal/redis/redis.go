@@ -346,9 +346,8 @@ func (c *Client) probe() {
 // contact gets a connection on which questions have their answers. Those that were
 // closed meanwhile are used up.
 func (c *Client) contact(ctx context.Context) error {
-	nonce := rand.Text()
 	for {
-		client := c.small.client()
+		client, nonce := c.small.client(), rand.Text()
 		said, err := client.Echo(ctx, nonce).Result()
 		if err == nil && said == nonce {
 			return nil
