@@ -3,6 +3,7 @@ package bank_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -31,11 +32,27 @@ func snapshotOf(t testing.TB, s *bank.Store, shared *redis.Client, seeds ...byte
 // written writes a snapshot and returns it.
 func written(t testing.TB, s *bank.Store, shared *redis.Client) bank.RawSnapshot {
 	t.Helper()
-	_, w := newWriter(t, s, shared)
-	if err := w.Write(t.Context()); err != nil {
+	x, w := newWriter(t, s, shared)
+	return writtenBy(t, s, shared, x, w)
+}
+
+// writtenBy lets a writer write a snapshot of the newest state. A machine that has much
+// else to do may take longer to ask Redis than writers have patience.
+func writtenBy(t testing.TB, s *bank.Store, shared *redis.Client, x *bank.Indexer, w *bank.SnapshotWriter) bank.RawSnapshot {
+	t.Helper()
+	epoch, err := s.Epoch(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return rawSnapshot(t, s, shared)
+	var raw bank.RawSnapshot
+	comes(t, 30*time.Second, "a snapshot", func() bool {
+		if err := errors.Join(x.Refresh(t.Context(), false), w.Write(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		raw, err = s.RawSnapshot(t.Context(), shared)
+		return err == nil && raw.Epoch == epoch
+	})
+	return raw
 }
 
 func rawSnapshot(t testing.TB, s *bank.Store, shared *redis.Client) bank.RawSnapshot {
@@ -288,7 +305,7 @@ func TestRestoredStoreLoadsItsOwnSnapshotOnly(t *testing.T) {
 	}
 }
 
-// TestSnapshotThatIsReplacedWhileLoading: a newer one has taken the place of that
+// TestSnapshotThatIsReplacedIsFollowed: a newer one has taken the place of that
 // which was being loaded, which is gone.
 func TestSnapshotThatIsReplacedIsFollowed(t *testing.T) {
 	eachEngine(t, testSnapshotThatIsReplacedIsFollowed)
@@ -314,14 +331,14 @@ func testSnapshotThatIsReplacedIsFollowed(t *testing.T, e engine) {
 			if err == nil {
 				err = w.Write(ctx)
 			}
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, redis.ErrBypassed) {
 				t.Error(err)
 				return
 			}
 		}
 	}()
 	loaded := 0.0
-	for range 100 {
+	for range 30 {
 		begun, _ := cold(t, s, shared)
 		loaded += counted(t, begun)["mediagate_index_loads_total ok snapshot"]
 	}
