@@ -23,11 +23,13 @@ func serve(ctx context.Context, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		err = errors.Join(err, flush(ctx))
-	}()
+	if flush != nil {
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			err = errors.Join(err, flush(ctx))
+		}()
+	}
 	store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
 	if err != nil {
 		return err
@@ -58,7 +60,7 @@ func serve(ctx context.Context, config Config) (err error) {
 		log.WarnContext(ctx, "there is no token of an administrator: what is quarantined is not fetched, and media for other servers is not let pass")
 	}
 	srv := server.New(config.Server, server.Parts{
-		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log,
+		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log, Traced: flush != nil,
 	})
 	log.InfoContext(ctx, "starting", "version", version())
 	g, ctx := errgroup.WithContext(ctx)

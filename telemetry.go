@@ -43,11 +43,10 @@ func (h traceHandler) WithGroup(name string) slog.Handler {
 }
 
 // startTracing sets up OpenTelemetry by its standard OTEL_ variables. Without
-// any, nothing is exported. flush must be called at the end.
+// any, nothing is exported, and flush is nil. It must be called at the end otherwise.
 func startTracing(ctx context.Context, log *slog.Logger) (flush func(context.Context) error, err error) {
-	none := func(context.Context) error { return nil }
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") { // the SDK leaves this one to us
-		return none, nil
+		return nil, nil
 	}
 	var options []autoexport.SpanOption
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
@@ -60,7 +59,7 @@ func startTracing(ctx context.Context, log *slog.Logger) (flush func(context.Con
 		return nil, fmt.Errorf("start tracing: %w", err)
 	}
 	if _, off := exporter.(noExporter); off || autoexport.IsNoneSpanExporter(exporter) {
-		return none, nil
+		return nil, nil
 	}
 	res, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "mediagate"), attribute.String("service.version", version())),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())
