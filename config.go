@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -23,6 +24,11 @@ import (
 type Config struct {
 	Server     server.Config     `envPrefix:"MEDIAGATE_"`
 	Homeserver homeserver.Config `envPrefix:"MEDIAGATE_HOMESERVER_"`
+	// HMARoles are what MEDIAGATE_ROLES holds, in the variable that hma-matrix has.
+	HMARoles server.Roles `env:"HMA_WORKER_ROLE"`
+	// HMAKey is one key of what MEDIAGATE_API_KEY_FILE holds, itself: the variable
+	// that hma-matrix has.
+	HMAKey secret.String `env:"HMA_API_KEY"`
 	// AdminToken is what MEDIAGATE_HOMESERVER_TOKEN_FILE holds, itself: the
 	// variable that hma-matrix has.
 	AdminToken secret.String   `env:"SYNAPSE_ADMIN_ACCESS_TOKEN"`
@@ -36,7 +42,10 @@ type Config struct {
 	// DatabasePassword is the file that holds the password which a postgres:// URL
 	// leaves out.
 	DatabasePassword secret.String `env:"MEDIAGATE_DATABASE_PASSWORD_FILE,file"`
-	HMADatabase      HMADatabase   `envPrefix:"HMA_DB_"`
+	// DatabaseWait is how long the start waits for a PostgreSQL server that does not
+	// answer yet.
+	DatabaseWait time.Duration `env:"MEDIAGATE_DATABASE_WAIT" envDefault:"30s"`
+	HMADatabase  HMADatabase   `envPrefix:"HMA_DB_"`
 	// LogLevel is the least level that is logged: DEBUG, INFO, WARN or ERROR.
 	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
 }
@@ -101,14 +110,18 @@ func loadConfig(environ []string) (Config, error) {
 		c.Server.OpsListen = "" // the library takes empty for unset
 	}
 	for name, value := range map[string]secret.String{
-		"MEDIAGATE_API_KEY_FILE": c.Server.APIKey, "MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token,
-		databasePassword: c.DatabasePassword,
+		apiKey: c.Server.APIKey, "MEDIAGATE_HASHER_KEY_FILE": c.Server.HasherKey, "MEDIAGATE_MATCHER_KEY_FILE": c.Server.MatcherKey,
+		"MEDIAGATE_CURATOR_KEY_FILE": c.Server.CuratorKey, "MEDIAGATE_SCANNER_KEY_FILE": c.Server.ScannerKey,
+		"MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token, databasePassword: c.DatabasePassword,
 	} {
-		if vars[name] != "" && value.Empty() {
+		if vars[name] != "" && strings.TrimSpace(value.Reveal()) == "" {
 			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
 		}
 	}
-	problems = append(problems, c.chooseToken(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
+	if c.DatabaseWait < 0 {
+		problems = append(problems, errors.New("MEDIAGATE_DATABASE_WAIT must not be negative"))
+	}
+	problems = append(problems, c.chooseToken(), c.chooseKey(), c.chooseRoles(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
 	if c.Homeserver.Configured() {
 		problems = append(problems, c.Server.ValidateGate())
 	}
@@ -123,6 +136,42 @@ func (c *Config) chooseToken() error {
 		c.Homeserver.Token = c.AdminToken
 	case !c.AdminToken.Equal(c.Homeserver.Token.Reveal()):
 		return errors.New("SYNAPSE_ADMIN_ACCESS_TOKEN and MEDIAGATE_HOMESERVER_TOKEN_FILE are both set, and differ: leave one of them out")
+	}
+	return nil
+}
+
+// apiKey is the setting whose file holds keys for everything.
+const apiKey = "MEDIAGATE_API_KEY_FILE" //nolint:gosec // the name of a setting
+
+// chooseKey settles which of two settings is the key for everything.
+func (c *Config) chooseKey() error {
+	if c.HMAKey.Empty() {
+		return nil
+	}
+	if err := server.CheckKey(c.HMAKey.Reveal()); err != nil {
+		return fmt.Errorf("HMA_API_KEY %w", err)
+	}
+	switch {
+	case c.Server.APIKey.Empty():
+		c.Server.APIKey = c.HMAKey
+	case !slices.Contains(strings.Fields(c.Server.APIKey.Reveal()), c.HMAKey.Reveal()):
+		return fmt.Errorf("HMA_API_KEY and %s are both set, and differ: leave one of them out", apiKey)
+	}
+	return nil
+}
+
+// chooseRoles settles which of two settings says what this process does.
+func (c *Config) chooseRoles() error {
+	name := "MEDIAGATE_ROLES"
+	switch {
+	case c.HMARoles == 0:
+	case c.Server.Roles == 0:
+		name, c.Server.Roles = "HMA_WORKER_ROLE", c.HMARoles
+	case c.Server.Roles != c.HMARoles:
+		return fmt.Errorf("HMA_WORKER_ROLE and %s are both set, and differ: leave one of them out", name)
+	}
+	if c.Server.Roles != 0 && c.Server.Roles.Has(server.Gate) && !c.Homeserver.Configured() {
+		return fmt.Errorf("%s has GATE, which needs MEDIAGATE_HOMESERVER_URL", name)
 	}
 	return nil
 }

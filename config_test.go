@@ -52,7 +52,7 @@ func TestDefaults(t *testing.T) {
 			MaxSide: 30_000, MaxPixels: 32_000_000, MaxBaselinePixels: 120_000_000, MaxPixelsPerByte: 10_000,
 			MaxScans: 64, MaxSegments: 2000, MaxFrames: 400, MaxFramePixels: 512_000_000,
 		},
-		DatabaseURL: secret.New("sqlite:./data/mediagate.db"),
+		DatabaseURL: secret.New("sqlite:./data/mediagate.db"), DatabaseWait: 30 * time.Second,
 		HMADatabase: HMADatabase{Host: "localhost", Name: "hma", User: "hma"},
 		LogLevel:    slog.LevelInfo,
 	}
@@ -72,7 +72,7 @@ func named(err error) []string {
 }
 
 func TestProblemsAreNamed(t *testing.T) {
-	key, empty, line := keyFile(t, "s3cret\n"), keyFile(t, ""), keyFile(t, "\r\n")
+	key, empty, line := keyFile(t, "s3cret-0123456789\n"), keyFile(t, ""), keyFile(t, "\r\n")
 	const listen, ops, file = "MEDIAGATE_LISTEN", "MEDIAGATE_OPS_LISTEN", "MEDIAGATE_API_KEY_FILE"
 	tests := map[string]struct {
 		environ []string
@@ -176,7 +176,7 @@ func TestNegativeNumbersAreRefused(t *testing.T) {
 
 // TestSecretsAreNotPrinted makes every message there is while a secret is set.
 func TestSecretsAreNotPrinted(t *testing.T) {
-	const canary = "s3cret-canary"
+	const canary = "s3cret-canary-0123456789"
 	environ := []string{"MEDIAGATE_API_KEY_FILE=" + keyFile(t, canary), "MEDIAGATE_DATABASE_URL=postgres://user:" + canary + "@host/db", "MEDIAGATE_X=" + canary}
 	good, err := loadConfig(environ[:1])
 	if err != nil || good.Server.APIKey.Reveal() != canary {
@@ -330,6 +330,7 @@ func TestREADMEHasTheConfiguration(t *testing.T) {
 // TestHomeserverSettings: whoever has a homeserver needs all that keeps it safe, and
 // one token.
 func TestHomeserverSettings(t *testing.T) {
+	key := keyFile(t, "0123456789abcdef\n")
 	token, other, two := keyFile(t, "syt_a\n"), keyFile(t, "syt_b"), keyFile(t, "syt_a syt_b")
 	const home, file, old = "MEDIAGATE_HOMESERVER_URL=http://127.0.0.1:8008", "MEDIAGATE_HOMESERVER_TOKEN_FILE=", "SYNAPSE_ADMIN_ACCESS_TOKEN="
 	for name, tt := range map[string]struct {
@@ -346,8 +347,8 @@ func TestHomeserverSettings(t *testing.T) {
 		"token without a server":  {[]string{old + "syt_a"}, "no effect", ""},
 		"two tokens in one file":  {[]string{home, file + two}, "one token", ""},
 		"no address":              {[]string{"MEDIAGATE_HOMESERVER_URL=matrix.org"}, "MEDIAGATE_HOMESERVER_URL must be", ""},
-		"reachable, no secret":    {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + token}, "MEDIAGATE_HOOK_SECRET_FILE", ""},
-		"reachable, with secret":  {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + token, "MEDIAGATE_HOOK_SECRET_FILE=" + other}, "", ""},
+		"reachable, no secret":    {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + key}, "MEDIAGATE_HOOK_SECRET_FILE", ""},
+		"reachable, with secret":  {[]string{home, "MEDIAGATE_LISTEN=0.0.0.0:5100", "MEDIAGATE_API_KEY_FILE=" + key, "MEDIAGATE_HOOK_SECRET_FILE=" + other}, "", ""},
 		"hook without end":        {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=0s"}, "MEDIAGATE_HOOK_TIMEOUT", ""},
 		"hook longer than a call": {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=1h"}, "MEDIAGATE_HOOK_TIMEOUT", ""},
 		"longest hook":            {[]string{home, "MEDIAGATE_HOOK_TIMEOUT=45s"}, "", ""},

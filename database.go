@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
 	"mediagate/bank"
 	"mediagate/internal/secret"
@@ -79,4 +82,28 @@ func (c *Config) chooseDatabase(vars map[string]string) error {
 	}
 	c.DatabaseURL = secret.New(location)
 	return nil
+}
+
+// openPause is how long is waited before a store is opened once more.
+const openPause = time.Second
+
+// openStore opens the store. One that cannot be reached is waited for, because
+// machines and their parts start in any order; what is wrong with it otherwise is
+// told at once.
+func openStore(ctx context.Context, config Config, log *slog.Logger) (*bank.Store, error) {
+	start := time.Now()
+	for waiting := false; ; waiting = true {
+		store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
+		if err == nil || !bank.IsUnavailable(err) || time.Since(start) >= config.DatabaseWait {
+			return store, err
+		}
+		if !waiting {
+			log.WarnContext(ctx, "the store does not answer yet", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(openPause):
+		}
+	}
 }

@@ -34,8 +34,11 @@ func TestServeOnPostgres(t *testing.T) {
 	// The server goes and comes back. What is known is answered from all the time.
 	server.Kill(t)
 	found(s)
-	if a, err := s.send(t.Context(), asJSON(http.MethodPost, "/c/banks", `{"name":"LOST"}`)); err != nil || a.status != http.StatusInternalServerError {
-		t.Errorf("status %d, %v", a.status, err)
+	if a, err := s.send(t.Context(), asJSON(http.MethodPost, "/c/banks", `{"name":"LOST"}`)); err != nil || a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || !bytes.HasPrefix(a.body, []byte(`{"message":"the banks cannot be`)) {
+		t.Errorf("status %d %s, %v", a.status, a.body, err)
+	}
+	if a, err := s.send(t.Context(), request{method: http.MethodPost, path: "/v1/exchanges/X/fetch"}); err != nil || a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || !bytes.HasPrefix(a.body, []byte(`{"error":"unavailable",`)) {
+		t.Errorf("status %d %s, %v", a.status, a.body, err)
 	}
 	server.Restart(t)
 	s.await(t, "it writes again", func() bool {

@@ -19,18 +19,16 @@ import (
 // serve builds every part and runs them until the context ends.
 func serve(ctx context.Context, config Config) (err error) {
 	log := newLogger(os.Stderr, config.LogLevel)
-	flush, err := startTracing(ctx, log)
+	flush, traced, err := startTracing(ctx, log)
 	if err != nil {
 		return err
 	}
-	if flush != nil {
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-			defer cancel()
-			err = errors.Join(err, flush(ctx))
-		}()
-	}
-	store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err = errors.Join(err, flush(ctx))
+	}()
+	store, err := openStore(ctx, config, log)
 	if err != nil {
 		return err
 	}
@@ -60,14 +58,22 @@ func serve(ctx context.Context, config Config) (err error) {
 		log.WarnContext(ctx, "there is no token of an administrator: what is quarantined is not fetched, and media for other servers is not let pass")
 	}
 	srv := server.New(config.Server, server.Parts{
-		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log, Traced: flush != nil,
+		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log, Traced: traced,
 	})
-	log.InfoContext(ctx, "starting", "version", version())
+	roles := config.Server.Roles
+	log.InfoContext(ctx, "starting", "version", version(), "roles", roles.String())
 	g, ctx := errgroup.WithContext(ctx)
 	// The index follows the store until the last request is answered.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	g.Go(func() error { return indexer.Run(following) })
-	g.Go(func() error { return fetcher.Run(ctx) })
+	if roles.Match() {
+		g.Go(func() error { return indexer.Run(following) })
+	}
+	if roles.Has(server.Cron) {
+		g.Go(func() error { return fetcher.Run(ctx) })
+	}
+	if home != nil {
+		g.Go(func() error { return home.LearnName(ctx, log) })
+	}
 	g.Go(func() error {
 		defer unfollow()
 		return srv.Run(ctx)

@@ -85,6 +85,9 @@ func (f *Fetcher) Prepare(ctx context.Context) error {
 	}
 	err = f.store.CreateExchange(ctx, bank.Exchange{Name: HomeserverExchange, API: SynapseQuarantined, Config: "{}", Enabled: true})
 	if errors.Is(err, bank.ErrBankExists) {
+		if x, again := f.store.Exchange(ctx, HomeserverExchange); again == nil && x.API == SynapseQuarantined {
+			return nil // another process has just done the same
+		}
 		return fmt.Errorf("there is a bank %s, which is the name of the homeserver's exchange: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be renamed", HomeserverExchange)
 	}
 	return err

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -164,65 +163,19 @@ func parseMediaInfo(raw []byte) (MediaInfo, error) {
 	return info, nil
 }
 
-// serverName is what is known of our homeserver's name.
-type serverName struct {
-	name string
-	err  error
-	at   time.Time // of an error
-}
-
-// nameRetry is how long an error about the name is taken for an answer.
-const nameRetry = 5 * time.Second
-
-// Name returns the homeserver's server name. It needs the service token, and asks
-// the homeserver once.
-func (c *Client) Name(ctx context.Context) (string, error) {
-	known := c.name.Load()
-	if known == nil || known.err != nil && time.Since(known.at) > nameRetry {
-		name, err := c.askName(ctx)
-		if ctx.Err() != nil {
-			return "", err
-		}
-		known = &serverName{name, err, time.Now()}
-		c.name.Store(known)
-	}
-	return known.name, known.err
-}
-
-func (c *Client) askName(ctx context.Context) (string, error) {
-	if !c.HasToken() {
-		return "", fmt.Errorf("ask who we are: %w: there is no token", ErrUnauthorized)
-	}
-	raw, err := c.call(ctx, "whoami", mautrix.ClientURLPath{"v3", "account", "whoami"}, nil)
-	if err != nil {
-		return "", fmt.Errorf("ask who we are: %w", err)
-	}
-	var who struct {
-		UserID string `json:"user_id"`
-	}
-	err = json.Unmarshal(raw, &who)
-	_, name, ok := strings.Cut(who.UserID, ":")
-	if _, malformed := media.NewURI(name, "x"); err != nil || !ok || malformed != nil {
-		return "", fmt.Errorf("ask who we are: %w: it is no user", ErrUpstream)
-	}
-	return name, nil
-}
-
-// IsLocal tells whether an item is known to be our homeserver's own. It asks
-// nobody: before the first Name nothing is known.
-func (c *Client) IsLocal(item media.URI) bool {
-	known := c.name.Load()
-	return known != nil && known.err == nil && known.name == item.Server
-}
-
 // call asks with the service token.
 func (c *Client) call(ctx context.Context, name string, path mautrix.PrefixableURLPath, query map[string]string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	header := make(http.Header)
 	if c.HasToken() {
 		header.Set("Authorization", c.Service().authorization.Reveal())
 	}
+	return c.ask(ctx, name, path, query, header)
+}
+
+// ask asks with that header.
+func (c *Client) ask(ctx context.Context, name string, path mautrix.PrefixableURLPath, query map[string]string, header http.Header) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	raw, err := c.matrix.MakeFullRequest(ctx, mautrix.FullRequest{Method: http.MethodGet, URL: c.matrix.BuildURLWithQuery(path, query), Headers: header})
 	if err != nil {
 		err = callError(ctx, err)

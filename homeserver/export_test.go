@@ -13,6 +13,7 @@ const (
 	BreakerFailures = breakerFailures
 	BreakerTimeout  = breakerTimeout
 	NameRetry       = nameRetry
+	LastPause       = lastPause
 	MaxCallBytes    = maxCallBytes
 	MaxRedirects    = maxRedirects
 )

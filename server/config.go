@@ -16,14 +16,29 @@ import (
 // with the prefix MEDIAGATE_.
 type Config struct {
 	// Listen is the address of the APIs. Addresses that other machines reach
-	// need MEDIAGATE_API_KEY_FILE.
+	// need MEDIAGATE_API_KEY_FILE, or keys for single roles.
 	Listen string `env:"LISTEN" envDefault:"127.0.0.1:5100"`
 	// OpsListen is the address of /metrics and, if enabled, of profiles. Empty
 	// turns it off. It has no key: keep it from other machines.
 	OpsListen string `env:"OPS_LISTEN" envDefault:"127.0.0.1:5101"`
-	// APIKey is the file that holds the key which every request must carry as
-	// Authorization: Bearer, except for status and health.
+	// Roles are what this process does, with commas between them: HASHER serves /h,
+	// MATCHER /m, CURATOR /c and the exchanges of /v1, SCANNER the content scanner
+	// and /v1/scan, GATE the hook, and CRON fetches from exchanges; UI has no pages
+	// yet. A route of a role that is off does not exist. Unless set they are all on.
+	// HMA_WORKER_ROLE may hold them instead.
+	Roles Roles `env:"ROLES"`
+	// APIKey is the file that holds keys for everything, one a line: a request must
+	// carry one as Authorization: Bearer, except for status and health. HMA_API_KEY
+	// may hold one itself instead.
 	APIKey secret.String `env:"API_KEY_FILE,file"`
+	// HasherKey is the file that holds keys for the routes of HASHER only.
+	HasherKey secret.String `env:"HASHER_KEY_FILE,file"`
+	// MatcherKey is the file that holds keys for the routes of MATCHER only.
+	MatcherKey secret.String `env:"MATCHER_KEY_FILE,file"`
+	// CuratorKey is the file that holds keys for the routes of CURATOR only.
+	CuratorKey secret.String `env:"CURATOR_KEY_FILE,file"`
+	// ScannerKey is the file that holds keys for /v1/scan only.
+	ScannerKey secret.String `env:"SCANNER_KEY_FILE,file"`
 	// Pprof serves Go's profiles on the address for operations.
 	Pprof bool `env:"PPROF" envDefault:"false"`
 	// ShutdownDelay is how long readiness fails before connections are refused,
@@ -66,8 +81,11 @@ func (c Config) Validate() error {
 	var problems []error
 	if err := checkListen("MEDIAGATE_LISTEN", c.Listen); err != nil {
 		problems = append(problems, err)
-	} else if c.APIKey.Empty() && !isLoopback(c.Listen) {
+	} else if c.Roles.Has(Hasher|Matcher|Curator|Scanner) && !c.keyed() && !isLoopback(c.Listen) {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines: set MEDIAGATE_API_KEY_FILE, or listen on 127.0.0.1", c.Listen))
+	}
+	if err := c.validateKeys(); err != nil {
+		problems = append(problems, err)
 	}
 	if c.OpsListen != "" {
 		if err := checkListen("MEDIAGATE_OPS_LISTEN", c.OpsListen); err != nil {
@@ -76,7 +94,7 @@ func (c Config) Validate() error {
 			problems = append(problems, errors.New("MEDIAGATE_PPROF shows memory to whoever asks: it needs MEDIAGATE_OPS_LISTEN on 127.0.0.1"))
 		}
 	}
-	if len(problems) == 0 && c.Listen == c.OpsListen && !strings.HasSuffix(c.Listen, ":0") {
+	if c.Listen == c.OpsListen && checkListen("", c.Listen) == nil && !strings.HasSuffix(c.Listen, ":0") {
 		problems = append(problems, errors.New("MEDIAGATE_LISTEN and MEDIAGATE_OPS_LISTEN must differ"))
 	}
 	for name, d := range map[string]time.Duration{
@@ -103,12 +121,16 @@ func (c Config) Validate() error {
 // configured.
 func (c Config) ValidateGate() error {
 	var problems []error
-	if c.HookSecret.Empty() && checkListen("", c.Listen) == nil && !isLoopback(c.Listen) {
+	if c.Roles.Has(Gate) && c.HookSecret.Empty() && checkListen("", c.Listen) == nil && !isLoopback(c.Listen) {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines, who could make mediagate download media: set MEDIAGATE_HOOK_SECRET_FILE, or listen on 127.0.0.1", c.Listen))
 	}
-	for name, d := range map[string]time.Duration{"HOOK_TIMEOUT": c.HookTimeout, "CONTENT_SCANNER_TIMEOUT": c.ContentScannerTimeout} {
-		if d == 0 || d > writeTimeout/2 {
-			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must be more than 0 and at most %s", name, writeTimeout/2))
+	for _, limit := range []struct {
+		role Roles
+		name string
+		d    time.Duration
+	}{{Gate, "HOOK_TIMEOUT", c.HookTimeout}, {Scanner, "CONTENT_SCANNER_TIMEOUT", c.ContentScannerTimeout}} {
+		if c.Roles.Has(limit.role) && (limit.d == 0 || limit.d > writeTimeout/2) {
+			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must be more than 0 and at most %s", limit.name, writeTimeout/2))
 		}
 	}
 	return errors.Join(problems...)

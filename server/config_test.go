@@ -11,7 +11,7 @@ import (
 
 func TestConfigRefusesWhatIsNotSafe(t *testing.T) {
 	safe := server.Config{Listen: "127.0.0.1:5100", OpsListen: "127.0.0.1:5101"}
-	key := secret.New("key")
+	key := secret.New("0123456789abcdef")
 	for name, tt := range map[string]struct {
 		change func(*server.Config)
 		want   string // a part of the error; empty for none

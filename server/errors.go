@@ -47,6 +47,8 @@ func (s *Server) routeError(err error, c echo.Context) {
 	switch path := c.Request().URL.Path; {
 	case strings.HasPrefix(path, "/v1/"):
 		err = writeV1Error(c, status, "")
+	case strings.HasPrefix(path, hookPaths) && status != http.StatusInternalServerError:
+		err = c.JSON(status, matrixError{"M_UNRECOGNIZED", "Unrecognized request"})
 	case strings.HasPrefix(path, matrixPaths) && status != http.StatusInternalServerError:
 		setCORS(c.Response().Header())
 		err = c.JSON(status, matrixError{"M_UNRECOGNIZED", "Unrecognized request"})

@@ -27,6 +27,7 @@ import (
 // not exist, plain text for status and missing keys.
 type hma struct {
 	config  HMAConfig
+	roles   Roles
 	pool    *media.Pool
 	store   *bank.Store
 	live    *bank.Live
@@ -39,30 +40,31 @@ type hma struct {
 	rules   []string
 }
 
-func (h *hma) register(e *echo.Echo) {
-	h.route(e, "/", map[string]echo.HandlerFunc{"GET": h.root})
-	h.route(e, "/status", map[string]echo.HandlerFunc{"GET": h.status})
-	h.route(e, "/status/live", map[string]echo.HandlerFunc{"GET": h.alive})
-	h.route(e, "/site-map", map[string]echo.HandlerFunc{"GET": h.siteMap})
-	h.route(e, "/h/hash", map[string]echo.HandlerFunc{"GET": h.hashURL, "POST": h.hashUpload})
-	h.route(e, "/m/raw_lookup", map[string]echo.HandlerFunc{"GET": h.rawLookup})
-	h.route(e, "/m/lookup", map[string]echo.HandlerFunc{"GET": h.lookup, "POST": h.lookupUpload})
-	h.route(e, "/m/index/status", map[string]echo.HandlerFunc{"GET": h.indexStatus})
-	h.route(e, "/c/banks", map[string]echo.HandlerFunc{"GET": h.banks, "POST": h.createBank})
-	h.route(e, "/c/bank/<bank_name>", map[string]echo.HandlerFunc{"GET": h.bank, "PUT": h.updateBank, "DELETE": h.deleteBank})
-	h.route(e, "/c/bank/<bank_name>/content", map[string]echo.HandlerFunc{"POST": h.addContent})
-	h.route(e, "/c/bank/<bank_name>/signal", map[string]echo.HandlerFunc{"POST": h.addSignal})
-	h.route(e, "/c/bank/<bank_name>/content/<int:content_id>", map[string]echo.HandlerFunc{
+func (h *hma) register(r *routes) {
+	open, hasher, matcher, curator := owner{open: true}, owner{role: Hasher}, owner{role: Matcher}, owner{role: Curator}
+	h.route(r, owner{}, "/", map[string]echo.HandlerFunc{"GET": h.root})
+	h.route(r, open, "/status", map[string]echo.HandlerFunc{"GET": h.status})
+	h.route(r, open, "/status/live", map[string]echo.HandlerFunc{"GET": h.alive})
+	h.route(r, open, "/site-map", map[string]echo.HandlerFunc{"GET": h.siteMap})
+	h.route(r, hasher, "/h/hash", map[string]echo.HandlerFunc{"GET": h.hashURL, "POST": h.hashUpload})
+	h.route(r, matcher, "/m/raw_lookup", map[string]echo.HandlerFunc{"GET": h.rawLookup})
+	h.route(r, matcher, "/m/lookup", map[string]echo.HandlerFunc{"GET": h.lookup, "POST": h.lookupUpload})
+	h.route(r, matcher, "/m/index/status", map[string]echo.HandlerFunc{"GET": h.indexStatus})
+	h.route(r, curator, "/c/banks", map[string]echo.HandlerFunc{"GET": h.banks, "POST": h.createBank})
+	h.route(r, curator, "/c/bank/<bank_name>", map[string]echo.HandlerFunc{"GET": h.bank, "PUT": h.updateBank, "DELETE": h.deleteBank})
+	h.route(r, curator, "/c/bank/<bank_name>/content", map[string]echo.HandlerFunc{"POST": h.addContent})
+	h.route(r, curator, "/c/bank/<bank_name>/signal", map[string]echo.HandlerFunc{"POST": h.addSignal})
+	h.route(r, curator, "/c/bank/<bank_name>/content/<int:content_id>", map[string]echo.HandlerFunc{
 		"GET": h.content, "PUT": h.updateContent, "DELETE": h.deleteContent,
 	})
-	h.route(e, "/c/exchanges", map[string]echo.HandlerFunc{"GET": h.exchanges, "POST": h.createExchange})
-	h.route(e, "/c/exchanges/apis", map[string]echo.HandlerFunc{"GET": h.exchangeAPIs})
-	h.route(e, "/c/exchanges/api/<string:api_name>", map[string]echo.HandlerFunc{"GET": h.exchangeAPI, "POST": h.updateExchangeAPI})
-	h.route(e, "/c/exchanges/api/<string:api_name>/schema", map[string]echo.HandlerFunc{"GET": h.exchangeSchema})
-	h.route(e, "/c/exchange/<string:exchange_name>", map[string]echo.HandlerFunc{
+	h.route(r, curator, "/c/exchanges", map[string]echo.HandlerFunc{"GET": h.exchanges, "POST": h.createExchange})
+	h.route(r, curator, "/c/exchanges/apis", map[string]echo.HandlerFunc{"GET": h.exchangeAPIs})
+	h.route(r, curator, "/c/exchanges/api/<string:api_name>", map[string]echo.HandlerFunc{"GET": h.exchangeAPI, "POST": h.updateExchangeAPI})
+	h.route(r, curator, "/c/exchanges/api/<string:api_name>/schema", map[string]echo.HandlerFunc{"GET": h.exchangeSchema})
+	h.route(r, curator, "/c/exchange/<string:exchange_name>", map[string]echo.HandlerFunc{
 		"GET": h.exchange, "PUT": h.updateExchange, "DELETE": h.deleteExchange,
 	})
-	h.route(e, "/c/exchange/<string:exchange_name>/status", map[string]echo.HandlerFunc{"GET": h.exchangeStatus})
+	h.route(r, curator, "/c/exchange/<string:exchange_name>/status", map[string]echo.HandlerFunc{"GET": h.exchangeStatus})
 	slices.Sort(h.rules)
 }
 
@@ -70,8 +72,7 @@ var ruleParameter = regexp.MustCompile(`<(?:int:|string:)?(\w+)>`)
 
 // route registers a rule in Flask's spelling, which is what /site-map lists. As
 // in Flask, GET brings HEAD, and every rule has OPTIONS.
-func (h *hma) route(e *echo.Echo, rule string, handlers map[string]echo.HandlerFunc) {
-	h.rules = append(h.rules, rule)
+func (h *hma) route(r *routes, o owner, rule string, handlers map[string]echo.HandlerFunc) {
 	path := ruleParameter.ReplaceAllString(rule, ":$1")
 	wrap := func(handler echo.HandlerFunc) echo.HandlerFunc {
 		handler = renderErrors(h.encode)(handler)
@@ -87,19 +88,21 @@ func (h *hma) route(e *echo.Echo, rule string, handlers map[string]echo.HandlerF
 	}
 	methods := []string{http.MethodOptions}
 	for method, handler := range handlers {
-		methods = append(methods, method)
-		e.Add(method, path, wrap(handler))
+		served := []string{method}
 		if method == http.MethodGet {
-			methods = append(methods, http.MethodHead)
-			e.Add(http.MethodHead, path, wrap(handler))
+			served = reads
 		}
+		methods = append(methods, served...)
+		r.add(o, served, path, wrap(handler))
 	}
 	slices.Sort(methods)
 	allow := strings.Join(methods, ", ")
-	e.Add(http.MethodOptions, path, wrap(func(c echo.Context) error {
+	if r.add(o, []string{http.MethodOptions}, path, wrap(func(c echo.Context) error {
 		c.Response().Header().Set(echo.HeaderAllow, allow)
 		return writeHTML(c, http.StatusOK, "")
-	}))
+	})) {
+		h.rules = append(h.rules, rule)
+	}
 }
 
 func isDigits(s string) bool {
@@ -167,6 +170,10 @@ func (h *hma) encode(c echo.Context, err error) error {
 		told = &hmaError{http.StatusServiceUnavailable, "all decoders are busy, try again"}
 	case errors.Is(err, media.ErrTooLarge):
 		told = &hmaError{http.StatusRequestEntityTooLarge, "Content too large"}
+	case bank.IsUnavailable(err):
+		logged(c, h.log, err)
+		c.Response().Header().Set(echo.HeaderRetryAfter, "1")
+		told = &hmaError{http.StatusServiceUnavailable, "the banks cannot be read or written, try again"}
 	case errors.Is(err, context.Canceled):
 		told = &hmaError{http.StatusServiceUnavailable, "the request was given up"}
 	default:
@@ -216,8 +223,11 @@ func (h *hma) root(c echo.Context) error { return h.redirect(c, http.StatusFound
 
 func (h *hma) alive(c echo.Context) error { return writeHTML(c, http.StatusOK, "I-AM-ALIVE") }
 
+// status tells whether the index can be asked, if this process has one.
 func (h *hma) status(c echo.Context) error {
 	switch {
+	case !h.roles.Match():
+		return h.alive(c)
 	case !isLoaded(h.live):
 		return writeHTML(c, http.StatusServiceUnavailable, "INDEX-NOT-LOADED")
 	case isStale(h.live, h.maxAge):
@@ -232,6 +242,9 @@ func (h *hma) siteMap(c echo.Context) error { return h.json(c, http.StatusOK, h.
 // settle waits until what was committed is matched, so that whoever changes a
 // bank and looks at once sees the change. The commit stands in any case.
 func (h *hma) settle(c echo.Context) {
+	if !h.roles.Match() { // others do, and follow by themselves
+		return
+	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
 	defer cancel()
 	epoch, err := h.store.Epoch(ctx)

@@ -137,6 +137,9 @@ func (h *hma) lookup(c echo.Context) error {
 		return err
 	}
 	if address != nil && *address != "" {
+		if !h.roles.Has(Hasher) {
+			return errNoHasher
+		}
 		signals, err := h.signalsOfURL(c, *address)
 		if err != nil {
 			return err
@@ -164,7 +167,13 @@ func (h *hma) lookup(c echo.Context) error {
 	return h.json(c, http.StatusOK, banks)
 }
 
+// errNoHasher is what clients of HMA know by its last two words.
+var errNoHasher = &hmaError{http.StatusForbidden, "Hashing is disabled, missing role"}
+
 func (h *hma) lookupUpload(c echo.Context) error {
+	if !h.roles.Has(Hasher) {
+		return errNoHasher
+	}
 	signals, err := h.signalsOfUpload(c)
 	if err != nil {
 		return err

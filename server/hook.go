@@ -23,7 +23,8 @@ import (
 // for the end of their session.
 
 const (
-	hookPath         = "/_mediagate/check"
+	hookPaths        = "/_mediagate/"
+	hookPath         = hookPaths + "check"
 	headerSecret     = "X-Mediagate-Secret" //nolint:gosec // a name
 	headerVerdict    = "X-Mediagate-Verdict"
 	headerURI        = "X-Original-URI"

@@ -59,9 +59,13 @@ type mcsVerdict struct {
 	Info  string `json:"info"`
 }
 
-func (s *Server) registerMCS(e *echo.Echo) {
+func (s *Server) registerMCS(r *routes) {
+	if !r.roles.Has(Scanner) {
+		return
+	}
+	r.echo.Use(preflight)
 	for base, handler := range map[string]echo.HandlerFunc{mcsScan: s.mcsScan, mcsDownload: s.mcsDownload} {
-		e.Match([]string{http.MethodGet, http.MethodHead}, base+"*", handler, s.mcsRoute, renderErrors(s.encodeMCS))
+		r.add(owner{role: Scanner, open: true}, reads, base+"*", handler, s.mcsRoute, renderErrors(s.encodeMCS))
 	}
 }
 

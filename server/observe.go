@@ -44,7 +44,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 
 // routeOf is the pattern that matched, or a constant for paths that match none.
 func (s *Server) routeOf(c echo.Context) string {
-	if !s.routes[c.Path()] {
+	if _, exists := s.owners[c.Path()]; !exists {
 		return "none"
 	}
 	return c.Path()

@@ -54,12 +54,14 @@ type Server struct {
 	metrics  prometheus.Gatherer
 	log      *slog.Logger
 	traced   bool
+	keys     keyring
+	reach    reachable
 	draining atomic.Bool
 	seconds  *prometheus.HistogramVec
 	// hookAnswers is used if a homeserver is configured.
 	hookAnswers *prometheus.CounterVec
-	warned      atomic.Int64    // when last, in Unix nanoseconds
-	routes      map[string]bool // patterns, filled by Handler
+	warned      atomic.Int64     // when last, in Unix nanoseconds
+	owners      map[string]owner // by pattern, filled by Handler
 }
 
 // Parts are what a Server works with. All but Home are required.
@@ -82,7 +84,7 @@ type Parts struct {
 func New(config Config, p Parts) *Server {
 	s := &Server{
 		config: config, pool: p.Pool, store: p.Store, live: p.Live, scanner: p.Scanner,
-		fetcher: p.Fetcher, home: p.Home, metrics: p.Metrics, log: p.Log, traced: p.Traced, hookAnswers: newHookAnswers(),
+		fetcher: p.Fetcher, home: p.Home, metrics: p.Metrics, log: p.Log, traced: p.Traced, keys: newKeyring(config), hookAnswers: newHookAnswers(),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mediagate_http_request_seconds",
 			Help:    "Requests by route, method and status, and how long they took.",
@@ -98,33 +100,51 @@ func New(config Config, p Parts) *Server {
 
 // Handler returns what answers on the address of the APIs.
 func (s *Server) Handler() http.Handler {
+	r := s.route()
+	if !s.traced {
+		return r.echo
+	}
+	return otelhttp.NewHandler(r.echo, "http", otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method }))
+}
+
+// route registers everything that this process's roles have.
+func (s *Server) route() *routes {
 	e := echo.New()
+	r := &routes{echo: e, roles: s.config.Roles, owners: make(map[string]owner)}
+	s.owners = r.owners
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.routeError
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.Pre(cleanPath)
-	e.Use(s.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.recovered}), s.requireKey)
+	e.Use(s.closing, s.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.recovered}), s.requireKey)
 	for path, handler := range map[string]echo.HandlerFunc{"/healthz": s.healthz, "/readyz": s.readyz} {
-		e.Match([]string{http.MethodGet, http.MethodHead}, path, handler)
+		r.add(owner{open: true}, reads, path, handler)
 	}
-	s.registerV1(e)
+	s.registerV1(r)
 	if s.home != nil {
-		e.Use(preflight)
-		e.Match([]string{http.MethodGet, http.MethodHead}, hookPath, s.check)
-		s.registerMCS(e)
+		r.add(owner{role: Gate, open: true}, reads, hookPath, s.check)
+		s.registerMCS(r)
 	}
 	(&hma{
-		config: s.config.HMA, pool: s.pool, store: s.store, live: s.live, scanner: s.scanner,
+		config: s.config.HMA, roles: s.config.Roles, pool: s.pool, store: s.store, live: s.live, scanner: s.scanner,
 		fetcher: s.fetcher, home: s.home, urls: newFetcher(s.config.HMA), maxAge: s.config.IndexMaxAge, log: s.log,
-	}).register(e)
-	s.routes = make(map[string]bool)
-	for _, r := range e.Routes() {
-		s.routes[r.Path] = true
+	}).register(r)
+	return r
+}
+
+// reads are the methods of routes that change nothing.
+var reads = []string{http.MethodGet, http.MethodHead}
+
+// closing makes clients take another connection, to another server, as soon as
+// readiness fails. Connections that are idle then are left alone until the delay is
+// over: to close one is to lose the request that may be on its way.
+func (s *Server) closing(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if s.draining.Load() {
+			c.Response().Header().Set(echo.HeaderConnection, "close")
+		}
+		return next(c)
 	}
-	if !s.traced {
-		return e
-	}
-	return otelhttp.NewHandler(e, "http", otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method }))
 }
 
 // opsHandler returns what answers on the address for operations.

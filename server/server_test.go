@@ -39,9 +39,11 @@ var scannerConfig = scanner.Config{
 
 // gate is a whole mediagate behind a test server.
 type gate struct {
+	server  *server.Server
 	handler http.Handler
 	url     string
 	pool    *media.Pool
+	store   *bank.Store
 	t       testing.TB
 }
 
@@ -73,13 +75,13 @@ func newGate(t testing.TB, s setup) *gate {
 	if s.config != nil {
 		s.config(&config)
 	}
-	g := &gate{t: t}
+	g := &gate{t: t, store: store}
 	log := slog.New(slog.DiscardHandler)
 	if s.log != nil {
 		log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	live := bank.NewLive()
-	if !s.noIndex {
+	if !s.noIndex && config.Roles.Match() {
 		ctx, cancel := context.WithCancel(context.Background())
 		var run sync.WaitGroup
 		run.Go(func() { _ = bank.NewIndexer(store, live, log).Run(ctx) })
@@ -101,7 +103,11 @@ func newGate(t testing.TB, s setup) *gate {
 		}
 	}
 	fetcher := exchange.NewFetcher(exchange.Config{Interval: time.Hour, Downloads: 2}, servers, home, store, pool, log)
-	if home != nil {
+	if !config.Roles.Has(server.Cron) {
+		if err := fetcher.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	} else if home != nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		var run sync.WaitGroup
 		run.Go(func() {
@@ -111,11 +117,11 @@ func newGate(t testing.TB, s setup) *gate {
 		})
 		t.Cleanup(func() { cancel(); run.Wait() })
 	}
-	srv := server.New(config, server.Parts{
+	g.server = server.New(config, server.Parts{
 		Pool: pool, Store: store, Live: live, Scanner: scanner.New(scannerConfig, pool, live, home, log),
 		Fetcher: fetcher, Home: home, Metrics: prometheus.NewRegistry(), Log: log,
 	})
-	g.handler = srv.Handler()
+	g.handler = g.server.Handler()
 	ts := httptest.NewServer(g.handler)
 	t.Cleanup(ts.Close)
 	g.url = ts.URL

@@ -22,10 +22,11 @@ var openAPI []byte
 
 // registerV1 adds mediagate's own API. Not as a group of Echo's, which would turn
 // wrong methods into unknown paths.
-func (s *Server) registerV1(e *echo.Echo) {
-	e.POST("/v1/scan", s.scanBytes, renderErrors(s.encodeV1))
-	e.POST("/v1/exchanges/:name/fetch", s.fetchNow, renderErrors(s.encodeV1))
-	e.GET("/v1/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openAPI) })
+func (s *Server) registerV1(r *routes) {
+	posts := []string{http.MethodPost}
+	r.add(owner{role: Scanner}, posts, "/v1/scan", s.scanBytes, renderErrors(s.encodeV1))
+	r.add(owner{role: Curator}, posts, "/v1/exchanges/:name/fetch", s.fetchNow, renderErrors(s.encodeV1))
+	r.add(owner{}, []string{http.MethodGet}, "/v1/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openAPI) })
 }
 
 // v1Error is the body of every error.
@@ -38,6 +39,7 @@ type v1Error struct {
 // v1Errors holds the constant and the default text of each status.
 var v1Errors = map[int]v1Error{
 	http.StatusUnauthorized:          {"unauthorized", "send the key as Authorization: Bearer"},
+	http.StatusForbidden:             {"forbidden", "the key is not for this path"},
 	http.StatusNotFound:              {"not_found", "there is no such path"},
 	http.StatusMethodNotAllowed:      {"method_not_allowed", "the path does not have this method"},
 	http.StatusConflict:              {"conflict", "that cannot be done now"},
@@ -74,6 +76,9 @@ func (s *Server) encodeV1(c echo.Context, err error) error {
 		return writeV1Error(c, http.StatusServiceUnavailable, "the index is not complete yet; try again")
 	case errors.Is(err, media.ErrOverloaded):
 		return writeV1Error(c, http.StatusServiceUnavailable, "all decoders are busy; try again")
+	case bank.IsUnavailable(err):
+		logged(c, s.log, err)
+		return writeV1Error(c, http.StatusServiceUnavailable, "the banks cannot be read or written; try again")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return writeV1Error(c, http.StatusServiceUnavailable, "")
 	case errors.Is(err, errBody):
@@ -87,7 +92,9 @@ func (s *Server) encodeV1(c echo.Context, err error) error {
 // fetchStarted is the answer to a wish to fetch.
 type fetchStarted struct {
 	Exchange string `json:"exchange"`
-	Fetching bool   `json:"fetching"`
+	// Fetching is false if it is for another process to fetch, which does so at its
+	// own time.
+	Fetching bool `json:"fetching"`
 }
 
 // fetchNow makes an exchange fetch without waiting for its time. How that ends is
@@ -102,8 +109,7 @@ func (s *Server) fetchNow(c echo.Context) error {
 	case !x.Enabled:
 		return writeV1Error(c, http.StatusConflict, "the exchange is off")
 	}
-	s.fetcher.FetchNow(x.Name)
-	return c.JSON(http.StatusAccepted, fetchStarted{Exchange: x.Name, Fetching: true})
+	return c.JSON(http.StatusAccepted, fetchStarted{Exchange: x.Name, Fetching: s.fetcher.FetchNow(x.Name)})
 }
 
 // errBody is a body that broke off.

@@ -1,0 +1,86 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mediagate/internal/postgrestest"
+)
+
+// TestStartWaitsForTheStore: machines start their parts in any order.
+func TestStartWaitsForTheStore(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	env := map[string]string{"MEDIAGATE_DATABASE_URL": server.NewDatabase(t), "MEDIAGATE_DATABASE_WAIT": "1h"}
+	server.Kill(t)
+	waiting := launch(t, env)
+	waiting.await(t, "it waits", func() bool { return len(waiting.printed.lines("the store does not answer yet")) == 1 })
+	env["MEDIAGATE_DATABASE_WAIT"] = "0s"
+	if hasty := launch(t, env); exitCode(t, hasty.wait()) != 1 || !strings.Contains(hasty.printed.String(), "mediagate: open store: ") {
+		t.Errorf("without patience: %s", hasty.printed)
+	}
+	env["MEDIAGATE_DATABASE_WAIT"] = "1h"
+	ending := launch(t, env)
+	ending.await(t, "it waits", func() bool { return len(ending.printed.lines("the store does not answer yet")) == 1 })
+	ending.stop(t)
+	server.Restart(t)
+	waiting.awaitReady(t)
+	if n := len(waiting.printed.lines("the store does not answer yet")); n != 1 {
+		t.Errorf("it complains %d times", n)
+	}
+	waiting.stop(t)
+}
+
+// TestProcessesOfAllRolesStartAtOnce on one empty database, each of which creates
+// what must be there before anything is judged.
+func TestProcessesOfAllRolesStartAtOnce(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("syt_x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"MEDIAGATE_DATABASE_URL": postgrestest.Start(t).NewDatabase(t), "MEDIAGATE_HOMESERVER_URL": "http://127.0.0.1:1", "MEDIAGATE_HOMESERVER_TOKEN_FILE": token,
+	}
+	replicas := map[string]*instance{}
+	for _, roles := range []string{"HASHER", "MATCHER", "curator,ui", "CRON", "SCANNER", "GATE"} {
+		env["MEDIAGATE_ROLES"] = roles
+		replicas[roles] = launch(t, env)
+	}
+	// Who lets media pass knows nothing about it before it was fetched once.
+	const unknown = "an exchange has not been fetched once\n"
+	for roles, want := range map[string]string{"HASHER": "ready\n", "MATCHER": "ready\n", "curator,ui": "ready\n", "CRON": "ready\n", "SCANNER": unknown, "GATE": unknown} {
+		s := replicas[roles]
+		s.awaitListening(t)
+		s.await(t, "it says of "+roles+": "+want, func() bool {
+			a, err := s.send(t.Context(), request{path: "/readyz"})
+			return err == nil && string(a.body) == want
+		})
+	}
+	a := replicas["curator,ui"].ask(t, request{path: "/c/exchanges"}, http.StatusOK)
+	if got := strings.TrimSpace(string(a.body)); got != `["SYNAPSE_QUARANTINE"]` {
+		t.Errorf("exchanges %s", got)
+	}
+	// One process fetches, and the others show what it kept.
+	curator := replicas["curator,ui"]
+	curator.await(t, "the failure is known", func() bool {
+		a, err := curator.send(t.Context(), request{path: "/c/exchange/SYNAPSE_QUARANTINE/status"})
+		return err == nil && strings.Contains(string(a.body), `"last_fetch_succeeded":false`)
+	})
+	for roles, s := range replicas {
+		if fetched := strings.Contains(s.metrics(t), "mediagate_exchange_fetches_total{"); fetched != (roles == "CRON") {
+			t.Errorf("%s fetches: %v", roles, fetched)
+		}
+		if loaded := strings.Contains(s.metrics(t), "mediagate_index_epoch"); loaded != strings.Contains("MATCHER SCANNER GATE", roles) {
+			t.Errorf("%s has an index: %v", roles, loaded)
+		}
+		if named := s.printed.lines("starting"); len(named) != 1 || fmt.Sprint(named[0]["roles"]) != strings.ToUpper(roles) {
+			t.Errorf("%s starts as %v", roles, named)
+		}
+		s.stop(t)
+	}
+}
