@@ -13,6 +13,7 @@ import (
 
 	"mediagate/exchange"
 	"mediagate/homeserver"
+	"mediagate/internal/redis"
 	"mediagate/internal/secret"
 	"mediagate/media"
 	"mediagate/scanner"
@@ -46,6 +47,7 @@ type Config struct {
 	// answer yet.
 	DatabaseWait time.Duration `env:"MEDIAGATE_DATABASE_WAIT" envDefault:"30s"`
 	HMADatabase  HMADatabase   `envPrefix:"HMA_DB_"`
+	Redis        redis.Config  `envPrefix:"MEDIAGATE_REDIS_"`
 	// LogLevel is the least level that is logged: DEBUG, INFO, WARN or ERROR.
 	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
 }
@@ -113,15 +115,16 @@ func loadConfig(environ []string) (Config, error) {
 		apiKey: c.Server.APIKey, "MEDIAGATE_HASHER_KEY_FILE": c.Server.HasherKey, "MEDIAGATE_MATCHER_KEY_FILE": c.Server.MatcherKey,
 		"MEDIAGATE_CURATOR_KEY_FILE": c.Server.CuratorKey, "MEDIAGATE_SCANNER_KEY_FILE": c.Server.ScannerKey,
 		"MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token, databasePassword: c.DatabasePassword,
+		"MEDIAGATE_REDIS_PASSWORD_FILE": c.Redis.Password, "MEDIAGATE_REDIS_SENTINEL_PASSWORD_FILE": c.Redis.SentinelPassword, redisKey: c.Redis.Key,
 	} {
-		if vars[name] != "" && strings.TrimSpace(value.Reveal()) == "" {
+		if vars[name] != "" && strings.TrimSpace(value.Reveal()) == "" && (name != redisKey || !c.Redis.Configured()) { // which it is required with
 			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
 		}
 	}
 	if c.DatabaseWait < 0 {
 		problems = append(problems, errors.New("MEDIAGATE_DATABASE_WAIT must not be negative"))
 	}
-	problems = append(problems, c.chooseToken(), c.chooseKey(), c.chooseRoles(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate())
+	problems = append(problems, c.chooseToken(), c.chooseKey(), c.chooseRoles(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate(), c.Redis.Validate())
 	if c.Homeserver.Configured() {
 		problems = append(problems, c.Server.ValidateGate())
 	}

@@ -72,7 +72,7 @@ func named(err error) []string {
 }
 
 func TestProblemsAreNamed(t *testing.T) {
-	key, empty, line := keyFile(t, "s3cret-0123456789\n"), keyFile(t, ""), keyFile(t, "\r\n")
+	key, empty, line, long := keyFile(t, "s3cret-0123456789\n"), keyFile(t, ""), keyFile(t, "\r\n"), keyFile(t, strings.Repeat("k", 32))
 	const listen, ops, file = "MEDIAGATE_LISTEN", "MEDIAGATE_OPS_LISTEN", "MEDIAGATE_API_KEY_FILE"
 	tests := map[string]struct {
 		environ []string
@@ -116,6 +116,11 @@ func TestProblemsAreNamed(t *testing.T) {
 		"number beyond 64 bits":       {[]string{"MEDIAGATE_MEDIA_MAX_BYTES=99999999999999999999"}, []string{"MEDIAGATE_MEDIA_MAX_BYTES"}},
 		"less memory than one worker": {[]string{"MEDIAGATE_MEDIA_TOTAL_MEMORY=268435456"}, []string{"MEDIAGATE_MEDIA_TOTAL_MEMORY"}},
 		"hosts and networks":          {[]string{"MEDIAGATE_HMA_URL_HOSTS=a.example,b.example", "MEDIAGATE_HMA_URL_NETWORKS=10.0.0.0/8,fd00::/8"}, nil},
+		"Redis without a key":         {[]string{"MEDIAGATE_REDIS_URL=redis://127.0.0.1"}, []string{"MEDIAGATE_REDIS_KEY_FILE"}},
+		"Redis with an empty key":     {[]string{"MEDIAGATE_REDIS_URL=redis://127.0.0.1", "MEDIAGATE_REDIS_KEY_FILE=" + empty}, []string{"MEDIAGATE_REDIS_KEY_FILE"}},
+		"Redis with a short key":      {[]string{"MEDIAGATE_REDIS_URL=redis://127.0.0.1", "MEDIAGATE_REDIS_KEY_FILE=" + key}, []string{"MEDIAGATE_REDIS_KEY_FILE"}},
+		"Redis":                       {[]string{"MEDIAGATE_REDIS_URL=redis://127.0.0.1", "MEDIAGATE_REDIS_KEY_FILE=" + long}, nil},
+		"secrets of no Redis":         {[]string{"MEDIAGATE_REDIS_KEY_FILE=" + long, "MEDIAGATE_REDIS_PASSWORD_FILE=" + key}, []string{"MEDIAGATE_REDIS_KEY_FILE", "MEDIAGATE_REDIS_PASSWORD_FILE"}},
 		"networks without hosts":      {[]string{"MEDIAGATE_HMA_URL_NETWORKS=10.0.0.0/8"}, []string{"MEDIAGATE_HMA_URL_NETWORKS"}},
 		"no network":                  {[]string{"MEDIAGATE_HMA_URL_HOSTS=*", "MEDIAGATE_HMA_URL_NETWORKS=10.0.0.0"}, []string{"MEDIAGATE_HMA_URL_NETWORKS"}},
 		"everything at once": {
@@ -195,8 +200,12 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if err2 != nil || !strings.Contains(database.DatabaseURL.Reveal(), canary) {
 		t.Errorf("the database is not read: %v", err2)
 	}
+	_, err3 := loadConfig([]string{"MEDIAGATE_REDIS_URL=redis://user:" + canary + "@host:port", "MEDIAGATE_REDIS_KEY_FILE=" + keyFile(t, canary)})
+	if got := named(err3); !slices.Equal(got, []string{"MEDIAGATE_REDIS_KEY_FILE", "MEDIAGATE_REDIS_URL"}) {
+		t.Errorf("problems with Redis: %v", err3)
+	}
 	for _, text := range []string{
-		fmt.Sprint(err), fmt.Sprintf("%v %+v %#v", good.Server, good.Server, good.Server), fmt.Sprintf("%v %+v %#v", database, database, database),
+		fmt.Sprint(err, err3), fmt.Sprintf("%v %+v %#v", good.Server, good.Server, good.Server), fmt.Sprintf("%v %+v %#v", database, database, database),
 	} {
 		if strings.Contains(text, canary) {
 			t.Errorf("printed: %s", text)

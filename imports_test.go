@@ -19,7 +19,7 @@ const module = "mediagate"
 // may import outside its tests. A package that is not here has no place yet.
 // internal/secret may be imported by all.
 var arrows = map[string][]string{
-	"":                           {"server", "scanner", "exchange", "homeserver", "bank", "media", "pdq"},
+	"":                           {"server", "scanner", "exchange", "homeserver", "bank", "media", "pdq", "internal/redis"},
 	"pdq":                        {},
 	"media":                      {"pdq"},
 	"bank":                       {"pdq", "media"},
@@ -29,8 +29,10 @@ var arrows = map[string][]string{
 	"server":                     {"scanner", "exchange", "bank", "homeserver", "media", "pdq", "internal/guard"},
 	"internal/secret":            {},
 	"internal/guard":             {},
+	"internal/redis":             {},
 	"internal/synapsetest":       {},
 	"internal/postgrestest":      {"internal/synapsetest"},
+	"internal/redistest":         {"internal/synapsetest"},
 	"internal/bombtest":          {},
 	"internal/workertest":        {"media"},
 	"internal/workertest/worker": {"media"},
@@ -45,7 +47,9 @@ var owners = []struct{ paths, by []string }{
 	{[]string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/contrib/exporters"}, []string{""}},
 	{[]string{"github.com/labstack/echo"}, []string{"server", "internal/scalebench"}}, // the latter to compare with
 	{[]string{"modernc.org/sqlite", "github.com/jackc/pgx"}, []string{"bank"}},
-	{[]string{"maunium.net/go/mautrix", "github.com/sony/gobreaker"}, []string{"homeserver"}},
+	{[]string{"maunium.net/go/mautrix"}, []string{"homeserver"}},
+	{[]string{"github.com/sony/gobreaker"}, []string{"homeserver", "internal/redis"}},
+	{[]string{"github.com/redis/go-redis", "golang.org/x/crypto"}, []string{"internal/redis"}},
 	{[]string{"github.com/maypok86/otter"}, []string{"scanner"}},
 	{[]string{"code.dny.dev/ssrf"}, []string{"internal/guard"}},
 	{[]string{"golang.org/x/perf"}, []string{"internal/benchtable"}},

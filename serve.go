@@ -39,6 +39,11 @@ func serve(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	metrics := newRegistry()
+	shared, err := newRedis(config.Redis, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shared.Close()) }()
 	var home *homeserver.Client
 	if config.Homeserver.Configured() {
 		if home, err = homeserver.New(config.Homeserver); err != nil {

@@ -14,16 +14,19 @@ import (
 // delta is everything that changed in a store after an epoch; after epoch 0
 // that is all it holds.
 type delta struct {
-	epoch    int64
-	banks    []Bank
+	epoch int64
+	banks []Bank
+	// contents are those that were added or changed, with all their signals. When
+	// that is everything only those are listed that are disabled.
 	contents []indexed
-	entries  []entry // of contents
+	signals  signals
 	newest   newest
 	removed  []int64
 	// awaiting is what Index.Awaiting returns.
 	awaiting []string
-	// signals is how many the store holds in all; read only for a full delta.
-	signals int64
+	// held is how many signals the store holds in all, of each kind; read only for
+	// a full delta.
+	held counts
 }
 
 // indexed is what an index remembers of a content besides its signals.
@@ -57,6 +60,27 @@ func kindOf(t SignalType) (kind, error) {
 	return kind(i), nil
 }
 
+// counts are numbers of signals, of each kind.
+type counts [4]int64
+
+// total is that of all kinds.
+func (c counts) total() (n int64) {
+	for _, of := range c {
+		n += of
+	}
+	return n
+}
+
+// kindColumn is the number of a signal's kind in a query, and -1 for a type that
+// this program does not know.
+var kindColumn = func() string {
+	column := "CASE s.type"
+	for k, t := range kinds {
+		column += fmt.Sprintf(" WHEN '%s' THEN %d", t, k)
+	}
+	return column + " ELSE -1 END"
+}()
+
 // newest is when the newest signal of each kind was banked, in Unix seconds.
 type newest [4]int64
 
@@ -80,49 +104,77 @@ func (s *Store) since(ctx context.Context, epoch int64) (delta, error) {
 		if d.awaiting, err = listAwaiting(ctx, tx); err != nil {
 			return err
 		}
-		if err := d.readContents(ctx, tx, epoch); err != nil {
+		if epoch > 0 {
+			return errors.Join(d.readContents(ctx, tx, epoch), d.readRemoved(ctx, tx, epoch))
+		}
+		if d.held, err = countSignals(ctx, tx); err != nil {
 			return err
 		}
-		if epoch > 0 {
-			return d.readRemoved(ctx, tx, epoch)
-		}
-		return tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM signal").Scan(&d.signals)
+		d.signals = newSignals(d.held)
+		return d.readContents(ctx, tx, epoch)
 	})
 	if err != nil {
 		return delta{}, fmt.Errorf("read changes: %w", err)
 	}
+	d.signals.sort()
 	return d, nil
 }
 
+// countColumns count a query's signals: all, and those of each kind.
+var countColumns = func() string {
+	columns := "COUNT(*)"
+	for _, t := range kinds {
+		columns += fmt.Sprintf(", COUNT(CASE s.type WHEN '%s' THEN 1 END)", t)
+	}
+	return columns
+}()
+
+// countSignals counts what the store holds.
+func countSignals(ctx context.Context, q queryer) (held counts, err error) {
+	var all int64
+	into := []any{&all}
+	for k := range held {
+		into = append(into, &held[k])
+	}
+	if err := q.QueryRowContext(ctx, "SELECT "+countColumns+" FROM signal s").Scan(into...); err != nil {
+		return counts{}, err
+	}
+	if unknown := all - held.total(); unknown > 0 {
+		return counts{}, fmt.Errorf("%d signals are of a type that this program does not know", unknown)
+	}
+	return held, nil
+}
+
+// readContents streams: of everything, rows must not be in memory twice.
 func (d *delta) readContents(ctx context.Context, tx *sql.Tx, epoch int64) (err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT c.id, c.bank, c.created, c.disable_until, s.type, s.variant, s.value
+	//nolint:gosec // constants
+	rows, err := tx.QueryContext(ctx, "SELECT c.id, c.bank, c.created, c.disable_until, "+kindColumn+`, s.variant, s.value
 		FROM content c JOIN signal s ON s.content = c.id WHERE c.epoch > $1 ORDER BY c.id`, epoch)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
+	for last := int64(0); rows.Next(); {
 		var c indexed
-		var e entry
-		var created int64
-		var signalType string
+		var r ref
+		var created, k int64
 		var value sql.RawBytes
-		if err := rows.Scan(&c.id, &e.ref.bank, &created, &c.disableUntil, &signalType, &e.ref.variant, &value); err != nil {
+		if err := rows.Scan(&c.id, &r.bank, &created, &c.disableUntil, &k, &r.variant, &value); err != nil {
 			return err
 		}
-		if e.ref.kind, err = kindOf(SignalType(signalType)); err != nil {
-			return err
+		if k < 0 {
+			return fmt.Errorf("content %d has a signal of a type that this program does not know", c.id)
 		}
-		if len(value) != SignalType(signalType).size() {
-			return fmt.Errorf("content %d: %w of type %s", c.id, ErrMalformedSignal, signalType)
+		if len(value) != kinds[k].size() {
+			return fmt.Errorf("content %d: %w of type %s", c.id, ErrMalformedSignal, kinds[k])
 		}
-		copy(e.value[:], value)
-		e.ref.content = c.id
-		d.entries = append(d.entries, e)
-		d.newest[e.ref.kind] = max(d.newest[e.ref.kind], created)
-		if len(d.contents) == 0 || d.contents[len(d.contents)-1].id != c.id {
+		r.content, r.kind = c.id, kind(k)
+		d.signals.add(value, r)
+		d.newest[k] = max(d.newest[k], created)
+		if c.id != last && (epoch > 0 || c.disableUntil != Enabled) {
 			d.contents = append(d.contents, c)
 		}
+		last = c.id
 	}
 	return rows.Err()
 }

@@ -20,6 +20,10 @@ type engine interface {
 	tables(ctx context.Context, q queryer) ([]string, error)
 	// spell makes the engine's statements of a migration.
 	spell(migration string) string
+	// now is an expression: the database's clock, in Unix milliseconds.
+	now() string
+	// oneWriter tells whether all who write wait for one another, whatever they write.
+	oneWriter() bool
 }
 
 const sqliteScheme = "sqlite:"

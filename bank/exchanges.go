@@ -174,13 +174,17 @@ func (s *Store) DeleteExchange(ctx context.Context, name string) error {
 }
 
 // SetFetchStatus keeps how an exchange's last fetch went. An exchange that does
-// not exist any more is no error.
-func (s *Store) SetFetchStatus(ctx context.Context, name string, f FetchStatus) error {
+// not exist any more is no error. It fails with [ErrLeaseLost] if l, unless it is
+// zero, is somebody else's by now.
+func (s *Store) SetFetchStatus(ctx context.Context, l Lease, name string, f FetchStatus) error {
 	if !isText(name) {
 		return nil
 	}
 	succeeded := sql.NullInt64{Int64: bit(f.Succeeded), Valid: !f.Finished.IsZero()}
 	err := s.write(ctx, func(tx *sql.Tx) error {
+		if err := l.holdsIfAny(ctx, tx); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "UPDATE exchange SET started = $2, finished = $3, succeeded = $4, current = $5, problem = $6 WHERE name = $1",
 			name, secondsOf(f.Started), secondsOf(f.Finished), succeeded, bit(f.UpToDate), shown(f.Problem))
 		return err

@@ -393,7 +393,7 @@ func testExchangesSurviveAReopening(t *testing.T, e engine) {
 	status := bank.FetchStatus{
 		Started: time.Unix(10, 0), Finished: time.Unix(9, 0), Succeeded: true, UpToDate: true, Problem: "it was",
 	}
-	if err := s.SetFetchStatus(t.Context(), "X", status); err != nil {
+	if err := s.SetFetchStatus(t.Context(), bank.Lease{}, "X", status); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SetCredential(t.Context(), "some_api", secret.New("given")); err != nil {
@@ -443,14 +443,14 @@ func testFetchStatus(t *testing.T, e engine) {
 		"running after a failure":    {Started: time.Unix(8, 0), Finished: time.Unix(7, 0), Problem: "p"},
 		"never":                      {},
 	} {
-		if err := s.SetFetchStatus(t.Context(), "X", want); err != nil {
+		if err := s.SetFetchStatus(t.Context(), bank.Lease{}, "X", want); err != nil {
 			t.Error(err)
 		}
 		if got := exchangeOf(t, s, "X").Status; got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 	}
-	if err := s.SetFetchStatus(t.Context(), "NONE", bank.FetchStatus{}); err != nil {
+	if err := s.SetFetchStatus(t.Context(), bank.Lease{}, "NONE", bank.FetchStatus{}); err != nil {
 		t.Errorf("of an exchange that is gone: %v", err)
 	}
 }

@@ -119,10 +119,11 @@ func deltaOf(epoch int64, banks []Bank, contents []HashContent) delta {
 	for _, c := range contents {
 		d.contents = append(d.contents, indexed{c.ID, c.DisableUntil})
 		for _, h := range c.Hashes {
-			d.entries = append(d.entries, entry{value: h.PDQ.Bytes(), ref: ref{content: c.ID, bank: int32(c.Bank), variant: h.Variant}})
+			raw := h.PDQ.Bytes()
+			d.signals.add(raw[:], ref{content: c.ID, bank: int32(c.Bank), variant: h.Variant})
 		}
 	}
-	d.signals = int64(len(d.entries))
+	d.held = d.signals.counts()
 	return d
 }
 
@@ -142,13 +143,9 @@ func (ix *Index) Merged() *Index { return ix.merged() }
 // Swap publishes an index, as only an Indexer may.
 func (l *Live) Swap(ix *Index) { l.swap(ix) }
 
-// Loading returns what a first load does after it has read the store.
-func Loading(banks []Bank, contents []HashContent) func() error {
-	d := deltaOf(1, banks, contents)
-	return func() error {
-		_, err := newIndex(d)
-		return err
-	}
+// Begin begins a transaction behind the program's back.
+func (s *Store) Begin(ctx context.Context) (*sql.Tx, error) {
+	return s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 }
 
 // Query returns one value of the database, as text.

@@ -14,6 +14,8 @@ type Fetched struct {
 	// Bank, unless it is 0, is the number of the bank that the exchange had when
 	// the batch was begun. An exchange that has taken its name since has another.
 	Bank int64
+	// Lease, unless it is zero, is what only its holder may commit with.
+	Lease Lease
 	// From is the checkpoint that the batch was fetched from, and To the one
 	// after it, which may be the same.
 	From, To string
@@ -53,9 +55,9 @@ type Pending struct {
 }
 
 // Commit applies a batch and moves the checkpoint, in one transaction. It fails
-// with [ErrExchangeNotFound], also if the exchange is another one by now, with
-// [ErrCheckpoint] if the checkpoint is not From any more, and with [ErrText] if it
-// holds any but in a Problem.
+// with [ErrLeaseLost], with [ErrExchangeNotFound], also if the exchange is another one
+// by now, with [ErrCheckpoint] if the checkpoint is not From any more, and with
+// [ErrText] if it holds any but in a Problem.
 func (s *Store) Commit(ctx context.Context, exchange string, f Fetched) error {
 	if err := f.check(); err != nil {
 		return fmt.Errorf("commit fetched: %w", err)
@@ -89,8 +91,8 @@ func (s *Store) Commit(ctx context.Context, exchange string, f Fetched) error {
 // Resolve applies how work on a pending key has ended, unless it is not pending
 // any more as it was when the work began, with that task and since then: then
 // something newer was decided about it. The key stays pending only if f says so.
-// The checkpoint does not move. It fails with [ErrExchangeNotFound] as Commit
-// does.
+// The checkpoint does not move. It fails with [ErrLeaseLost] and
+// [ErrExchangeNotFound] as Commit does.
 func (s *Store) Resolve(ctx context.Context, exchange string, p Pending, f Fetched) error {
 	if err := errors.Join(f.check(), checkTexts(p.Key, p.Task)); err != nil {
 		return fmt.Errorf("resolve pending: %w", err)
@@ -137,8 +139,12 @@ func (f Fetched) check() error {
 	return checkTexts(texts...)
 }
 
-// exchange finds the exchange that the batch is for.
+// exchange finds the exchange that the batch is for, once it is sure that the batch
+// may be applied.
 func (f Fetched) exchange(ctx context.Context, tx *sql.Tx, name string) (Exchange, error) {
+	if err := f.Lease.holdsIfAny(ctx, tx); err != nil {
+		return Exchange{}, err
+	}
 	x, err := findExchange(ctx, tx, name)
 	if err == nil && f.Bank != 0 && f.Bank != x.Bank.ID {
 		err = ErrExchangeNotFound

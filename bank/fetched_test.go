@@ -623,7 +623,7 @@ func testEpochGrowsWithWhatIsMatched(t *testing.T, e engine) {
 		{"resolved with nothing", resolve(p, bank.Fetched{}), false},
 		{"completed", commitOf(bank.Fetched{From: "2", To: "2", Completed: true}), true},
 		{"status", func() error {
-			return s.SetFetchStatus(ctx, "X", bank.FetchStatus{Finished: time.Now(), Succeeded: true})
+			return s.SetFetchStatus(ctx, bank.Lease{}, "X", bank.FetchStatus{Finished: time.Now(), Succeeded: true})
 		}, false},
 		{"removed", commitOf(bank.Fetched{From: "2", To: "3", Removed: []string{"a"}}), true},
 		{"refused", func() error {

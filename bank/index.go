@@ -49,12 +49,12 @@ type Match struct {
 // newIndex builds an index of a full delta. It refuses one that lost signals on
 // the way.
 func newIndex(d delta) (*Index, error) {
-	ix := &Index{
-		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(newSignals(d.entries)), overlay: newPart(signals{}),
-		disabled: make(map[int64]int64), awaiting: d.awaiting,
+	if got := d.signals.counts(); got != d.held {
+		return nil, fmt.Errorf("build index: it holds %d signals, the store %d", got.total(), d.held.total())
 	}
-	if int64(ix.base.len()) != d.signals {
-		return nil, fmt.Errorf("build index: it holds %d signals, the store %d", ix.base.len(), d.signals)
+	ix := &Index{
+		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
+		disabled: make(map[int64]int64), awaiting: d.awaiting,
 	}
 	ix.setDisabled(d.contents)
 	ix.counts = sync.OnceValue(ix.count)
@@ -110,7 +110,7 @@ func (ix *Index) with(d delta) *Index {
 	}
 	next.overlay = newPart(joined(
 		ix.overlay.signals, func(r ref) bool { _, stale := gone[r.content]; return !stale },
-		newSignals(d.entries), func(ref) bool { return true },
+		d.signals, func(ref) bool { return true },
 	))
 	next.counts = sync.OnceValue(next.count)
 	return next

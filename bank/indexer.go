@@ -20,13 +20,15 @@ type Indexer struct {
 	// merging delivers the index with its overlay folded in; nil while none is
 	// being made.
 	merging chan *Index
-	swaps   *prometheus.CounterVec
+	// gcPercent is what settle has set.
+	gcPercent int
+	swaps     *prometheus.CounterVec
 }
 
 // NewIndexer returns an Indexer that has not begun.
 func NewIndexer(store *Store, live *Live, log *slog.Logger) *Indexer {
 	return &Indexer{
-		store: store, live: live, log: log,
+		store: store, live: live, log: log, gcPercent: defaultGC,
 		swaps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_index_refreshes_total",
 			Help: "Attempts to bring the index to the store's state, by outcome.",
@@ -109,6 +111,9 @@ func (x *Indexer) publish(ctx context.Context, base *Index) error {
 	x.live.checked.Store(start.UnixNano())
 	if base != live {
 		x.live.swap(base)
+	}
+	if live == nil || base.base != live.base {
+		x.settle(base)
 	}
 	x.merge(base) // also again if an earlier one came to nothing
 	return nil

@@ -258,25 +258,7 @@ func BenchmarkNearest(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad makes the first index of a million contents, each with a hash,
-// and BenchmarkMerge folds one more in.
-func BenchmarkLoad(b *testing.B) {
-	banks := []bank.Bank{{ID: 1, Name: "A", Ratio: 1}}
-	for b.Loop() {
-		b.StopTimer()
-		rng := rand.New(rand.NewPCG(7, 8))
-		contents := make([]bank.HashContent, 1_000_000)
-		for i := range contents {
-			contents[i] = bank.HashContent{ID: int64(i + 1), Bank: 1, DisableUntil: bank.Enabled, Hashes: []media.Hash{{PDQ: randomHash(rng)}}}
-		}
-		build := bank.Loading(banks, contents)
-		b.StartTimer()
-		if err := build(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
+// BenchmarkMerge folds one content into a million.
 func BenchmarkMerge(b *testing.B) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	banks := []bank.Bank{{ID: 1, Name: "A", Ratio: 1}}

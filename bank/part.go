@@ -45,39 +45,60 @@ func (p *part) borrow() *scratch {
 	return new(scratch)
 }
 
-func newSignals(entries []entry) signals {
-	var counts [4]int
-	for _, e := range entries {
-		counts[e.ref.kind]++
-	}
-	count := func(types ...SignalType) (n int) {
-		for k, t := range kinds {
-			if slices.Contains(types, t) {
-				n += counts[k]
-			}
-		}
-		return n
-	}
-	s := signals{
-		hashes: make([]pdq.Hash, 0, count(PDQ)), refs: make([]ref, 0, count(PDQ)),
-		sha256: make(digests, 0, count(SHA256)), md5: make(digests, 0, count(MD5, VideoMD5)),
-	}
-	for _, e := range entries {
-		switch kinds[e.ref.kind] {
+// newSignals returns none, with room for so many.
+func newSignals(room counts) signals {
+	var pdqs, sha256s, md5s int64
+	for k, n := range room {
+		switch kinds[k] {
 		case PDQ:
-			s.hashes, s.refs = append(s.hashes, pdq.FromBytes(e.value)), append(s.refs, e.ref)
+			pdqs += n
 		case SHA256:
-			s.sha256 = append(s.sha256, e)
+			sha256s += n
 		case MD5, VideoMD5:
-			s.md5 = append(s.md5, e)
+			md5s += n
 		}
+	}
+	return signals{
+		hashes: make([]pdq.Hash, 0, pdqs), refs: make([]ref, 0, pdqs),
+		sha256: make(digests, 0, sha256s), md5: make(digests, 0, md5s),
+	}
+}
+
+// add appends a signal. After the last one they must be sorted.
+func (s *signals) add(value []byte, r ref) {
+	e := entry{ref: r}
+	copy(e.value[:], value)
+	switch kinds[r.kind] {
+	case PDQ:
+		s.hashes, s.refs = append(s.hashes, pdq.FromBytes(e.value)), append(s.refs, r)
+	case SHA256:
+		s.sha256 = append(s.sha256, e)
+	case MD5, VideoMD5:
+		s.md5 = append(s.md5, e)
+	}
+}
+
+func (s *signals) sort() {
+	slices.SortFunc(s.sha256, compare)
+	slices.SortFunc(s.md5, compare)
+}
+
+// compare orders digests by value, and equal ones as they are listed.
+func compare(a, b entry) int {
+	return cmp.Or(bytes.Compare(a.value[:], b.value[:]), cmp.Compare(a.ref.content, b.ref.content), cmp.Compare(a.ref.kind, b.ref.kind))
+}
+
+// counts counts them by kind.
+func (s signals) counts() (n counts) {
+	for i := range s.refs {
+		n[s.refs[i].kind]++
 	}
 	for _, d := range []digests{s.sha256, s.md5} {
-		slices.SortFunc(d, func(a, b entry) int {
-			return cmp.Or(bytes.Compare(a.value[:], b.value[:]), cmp.Compare(a.ref.content, b.ref.content))
-		})
+		for i := range d {
+			n[d[i].ref.kind]++
+		}
 	}
-	return s
+	return n
 }
 
 // joined returns what is to be kept of two, in order and without sorting: a
@@ -104,7 +125,7 @@ func joinedDigests(a digests, keepA func(ref) bool, b digests, keepB func(ref) b
 	out := make(digests, 0, len(a)+len(b))
 	for len(a)+len(b) > 0 {
 		from, keep := &a, keepA
-		if len(a) == 0 || len(b) > 0 && bytes.Compare(b[0].value[:], a[0].value[:]) < 0 {
+		if len(a) == 0 || len(b) > 0 && compare(b[0], a[0]) < 0 {
 			from, keep = &b, keepB
 		}
 		if keep((*from)[0].ref) {

@@ -154,3 +154,11 @@ func (postgres) tables(ctx context.Context, q queryer) ([]string, error) {
 func (postgres) spell(migration string) string {
 	return textType.ReplaceAllString(migration, `TEXT COLLATE "C"`)
 }
+
+// now is the time at which it is asked for, and not that at which the transaction or
+// the statement began: either may have waited.
+func (postgres) now() string {
+	return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+}
+
+func (postgres) oneWriter() bool { return false }

@@ -77,3 +77,7 @@ func (sqlite) tables(ctx context.Context, q queryer) ([]string, error) {
 }
 
 func (sqlite) spell(migration string) string { return migration }
+
+func (sqlite) now() string { return "CAST(unixepoch('subsec') * 1000 AS INTEGER)" }
+
+func (sqlite) oneWriter() bool { return true }

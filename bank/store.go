@@ -70,6 +70,11 @@ func (s *Store) transact(ctx context.Context, do func(tx *sql.Tx) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return s.commit(ctx, do)
+}
+
+// commit is transact for what need not wait for the writers of this process.
+func (s *Store) commit(ctx context.Context, do func(tx *sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return err

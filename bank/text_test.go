@@ -57,7 +57,7 @@ func testTextsThatCannotBeKept(t *testing.T, e engine) {
 			"new exchange":   {s.CreateExchange(ctx, bank.Exchange{Name: bad}), bank.ErrBankName},
 			"turned on":      {s.EnableExchange(ctx, bad, true), bank.ErrExchangeNotFound},
 			"deleted":        {s.DeleteExchange(ctx, bad), nil},
-			"status of":      {s.SetFetchStatus(ctx, bad, bank.FetchStatus{}), nil},
+			"status of":      {s.SetFetchStatus(ctx, bank.Lease{}, bad, bank.FetchStatus{}), nil},
 			"commit to":      {s.Commit(ctx, bad, bank.Fetched{}), bank.ErrExchangeNotFound},
 		} {
 			if !errors.Is(tt.err, tt.want) {
@@ -93,7 +93,7 @@ func testProblemsAreKeptReadable(t *testing.T, e engine) {
 	s := e.newStore(t)
 	createExchange(t, s, "X")
 	const bad, want = "it said \x00 and \xff\xfe", "it said \uFFFD and \uFFFD"
-	if err := s.SetFetchStatus(t.Context(), "X", bank.FetchStatus{Finished: time.Unix(1, 0), Problem: bad}); err != nil {
+	if err := s.SetFetchStatus(t.Context(), bank.Lease{}, "X", bank.FetchStatus{Finished: time.Unix(1, 0), Problem: bad}); err != nil {
 		t.Fatal(err)
 	}
 	if got := exchangeOf(t, s, "X").Status.Problem; got != want {

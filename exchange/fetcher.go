@@ -11,14 +11,14 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"mediagate/bank"
 	"mediagate/homeserver"
 	"mediagate/media"
 )
 
-// Fetcher runs all exchanges. It is the only writer of what they bank.
+// Fetcher runs the exchanges whose leases this process has: of all that serve one
+// store, one process fetches each exchange. It is the only writer of what they bank.
 type Fetcher struct {
 	config  Config
 	store   *bank.Store
@@ -34,6 +34,7 @@ type Fetcher struct {
 
 	fetches *prometheus.CounterVec
 	items   *prometheus.CounterVec
+	held    *prometheus.GaugeVec
 }
 
 // NewFetcher returns a Fetcher that has not begun. home is nil if no homeserver is
@@ -44,6 +45,7 @@ func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Clien
 		changed: make(chan struct{}, 1), running: make(map[string]*runner),
 		pauses: pauses{
 			scan: time.Second, due: time.Second, general: 2 * time.Second, firstRetry: 2 * time.Second, lastRetry: time.Hour,
+			lease: 10 * time.Second, renew: 3 * time.Second, standBy: 2 * time.Second,
 		},
 		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_exchange_fetches_total",
@@ -53,6 +55,10 @@ func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Clien
 			Name: "mediagate_exchange_items_total",
 			Help: "Items that an exchange has dealt with, by how.",
 		}, []string{"exchange", "outcome"}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mediagate_exchange_held",
+			Help: "Whether this process fetches an exchange (1), or stands by while another one does (0).",
+		}, []string{"exchange"}),
 	}
 }
 
@@ -67,6 +73,10 @@ type pauses struct {
 	// An item that fails is tried again after firstRetry, then twice that, and so
 	// on up to lastRetry.
 	firstRetry, lastRetry time.Duration
+	// A lease lasts for so long, is renewed every so often, and is tried for every
+	// so often while another process has it. Who dies is replaced after the first
+	// and the last of them.
+	lease, renew, standBy time.Duration
 }
 
 // Prepare creates the homeserver's exchange if there is to be one. It must come
@@ -161,6 +171,7 @@ func (f *Fetcher) reconcile(ctx context.Context, list []bank.Exchange, ended *sy
 			delete(f.running, name)
 			f.fetches.DeletePartialMatch(prometheus.Labels{"exchange": name})
 			f.items.DeletePartialMatch(prometheus.Labels{"exchange": name})
+			f.held.DeleteLabelValues(name)
 		default: // it is known until it has ended: its successor waits for that
 		}
 	}
@@ -175,7 +186,8 @@ func (f *Fetcher) stopAll() {
 }
 
 // FetchNow makes an exchange fetch without waiting for its time, and tells whether
-// it runs here. One that was just created or enabled begins at once.
+// it runs here. One that was just created or enabled begins at once, in whichever
+// process has its lease first.
 func (f *Fetcher) FetchNow(name string) bool {
 	notify(f.changed)
 	f.mu.Lock()
@@ -184,15 +196,21 @@ func (f *Fetcher) FetchNow(name string) bool {
 	if r == nil || r.ctx.Err() != nil {
 		return false
 	}
-	notify(r.wake)
-	return true
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.holding {
+		notify(r.wake)
+	}
+	return r.holding
 }
 
 // Reconsider makes the Fetcher look at once which exchanges there are, and which
 // are on. It looks by itself, too, a little later.
 func (f *Fetcher) Reconsider() { notify(f.changed) }
 
-// Status returns how the fetches of an exchange that runs here are going.
+// Status returns how the fetches of an exchange that runs here are going. While
+// another process has its lease, what the store says holds; if the store refuses the
+// lease, that is the problem.
 func (f *Fetcher) Status(name string) (bank.FetchStatus, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,7 +220,10 @@ func (f *Fetcher) Status(name string) (bank.FetchStatus, bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.status, true
+	if r.refused != "" {
+		return bank.FetchStatus{Finished: r.status.Finished, Problem: r.refused}, true
+	}
+	return r.status, r.holding
 }
 
 func notify(c chan struct{}) {
@@ -216,12 +237,14 @@ func notify(c chan struct{}) {
 func (f *Fetcher) Describe(ch chan<- *prometheus.Desc) {
 	f.fetches.Describe(ch)
 	f.items.Describe(ch)
+	f.held.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (f *Fetcher) Collect(ch chan<- prometheus.Metric) {
 	f.fetches.Collect(ch)
 	f.items.Collect(ch)
+	f.held.Collect(ch)
 }
 
 // runner runs one exchange.
@@ -233,18 +256,20 @@ type runner struct {
 	after    *runner       // whom this one replaces
 	ended    chan struct{} // closed when nothing of it runs any more
 	wake     chan struct{}
+	// lease is what is fetched with, and lose gives it up. They change only while
+	// nothing is fetched.
+	lease bank.Lease
+	lose  context.CancelCauseFunc
 
-	mu     sync.Mutex
-	status bank.FetchStatus
-	kept   bank.FetchStatus // what the store has
+	mu      sync.Mutex
+	holding bool   // has this process the lease?
+	refused string // why it cannot have it, unless another process has
+	status  bank.FetchStatus
+	kept    bank.FetchStatus // what the store has
 }
 
 func (f *Fetcher) newRunner(ctx context.Context, x bank.Exchange, after *runner) *runner {
-	r := &runner{
-		Fetcher: f, exchange: x, after: after, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		status: x.Status, kept: x.Status,
-	}
-	r.status.Started = time.Time{}
+	r := &runner{Fetcher: f, exchange: x, after: after, ended: make(chan struct{}), wake: make(chan struct{}, 1), status: x.Status}
 	r.ctx, r.stop = context.WithCancel(ctx)
 	return r
 }
@@ -255,30 +280,11 @@ func (r *runner) same(x bank.Exchange) bool {
 	return x.Bank.ID == o.Bank.ID && x.API == o.API && x.Config == o.Config && x.Credential.Equal(o.Credential.Reveal())
 }
 
-func (r *runner) run() {
-	defer close(r.ended)
-	if r.after != nil {
-		<-r.after.ended
-		r.after = nil
-	}
-	q := newQuarantine(r)
-	g, ctx := errgroup.WithContext(r.ctx)
-	g.Go(func() error {
-		r.poll(ctx, q)
-		return nil
-	})
-	g.Go(func() error {
-		q.drain(ctx)
-		return nil
-	})
-	_ = g.Wait() // they end with the context
-}
-
 const (
 	maxFailureInterval = 15 * time.Second
 	idleAfter          = 10 * time.Minute
 	idleFactor         = 3
-	keepStatusEvery    = time.Minute
+	keepStatusEvery    = 10 * time.Second
 )
 
 // poll fetches again and again.
@@ -331,8 +337,8 @@ func (r *runner) begin() {
 	r.status.Started = time.Now()
 }
 
-// finish notes how a fetch ended, and keeps it if that is news or the store's
-// notice is old: not every second.
+// finish notes how a fetch ended, and keeps it, for other processes to show, if that
+// is news or the store's notice is old: not every second.
 func (r *runner) finish(ctx context.Context, err error) {
 	outcome := "ok"
 	r.mu.Lock()
@@ -353,7 +359,7 @@ func (r *runner) finish(ctx context.Context, err error) {
 	if status.Succeeded == kept.Succeeded && status.Problem == kept.Problem && status.Finished.Sub(kept.Finished) < keepStatusEvery {
 		return
 	}
-	if err := r.store.SetFetchStatus(ctx, r.exchange.Name, status); err != nil {
+	if err := r.checked(r.store.SetFetchStatus(ctx, r.lease, r.exchange.Name, status)); err != nil {
 		if ctx.Err() == nil {
 			r.log.WarnContext(ctx, "status of an exchange cannot be kept", "exchange", r.exchange.Name, "err", err)
 		}

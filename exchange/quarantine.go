@@ -116,7 +116,7 @@ func (q *quarantine) fetchPage(ctx context.Context, client *homeserver.Client) (
 	page, err := client.QuarantineChanges(ctx, at.From)
 	if errors.Is(err, homeserver.ErrBeyondStream) && at.From > 0 {
 		q.log.WarnContext(ctx, "the homeserver's stream begins again: all that is banked will be checked", "exchange", x.Name)
-		err = q.commit(ctx, x, checkpoint{Again: true}, bank.Fetched{Recheck: taskVerify})
+		err = q.commit(x, checkpoint{Again: true}, bank.Fetched{Recheck: taskVerify})
 		return true, err
 	}
 	if err != nil {
@@ -134,10 +134,12 @@ func (q *quarantine) fetchPage(ctx context.Context, client *homeserver.Client) (
 	return true, q.commitPage(ctx, client, x, at, page)
 }
 
-// commit applies a batch that was fetched from the exchange's checkpoint.
-func (q *quarantine) commit(ctx context.Context, x bank.Exchange, to checkpoint, f bank.Fetched) error {
-	f.Bank, f.From, f.To = x.Bank.ID, x.Checkpoint, to.String()
-	if err := q.store.Commit(ctx, x.Name, f); err != nil {
+// commit applies a batch that was fetched from the exchange's checkpoint. If the
+// lease runs out meanwhile, it goes on: the store lets nobody else take it then, and
+// what takes longer than a lease would never be done.
+func (q *quarantine) commit(x bank.Exchange, to checkpoint, f bank.Fetched) error {
+	f.Bank, f.Lease, f.From, f.To = x.Bank.ID, q.lease, x.Checkpoint, to.String()
+	if err := q.checked(q.store.Commit(q.ctx, x.Name, f)); err != nil {
 		return err
 	}
 	if len(f.Pending) > 0 || f.Recheck != "" {
@@ -159,7 +161,7 @@ func (q *quarantine) complete(ctx context.Context, x bank.Exchange, at checkpoin
 	if completed == x.Completed && !at.Again {
 		return nil
 	}
-	return q.commit(ctx, x, checkpoint{From: at.From}, bank.Fetched{Completed: completed && !x.Completed})
+	return q.commit(x, checkpoint{From: at.From}, bank.Fetched{Completed: completed && !x.Completed})
 }
 
 // commitPage applies a page, and moves the checkpoint past it.
@@ -206,7 +208,7 @@ func (q *quarantine) commitPage(ctx context.Context, client *homeserver.Client, 
 	}
 	q.items.WithLabelValues(x.Name, "quarantined").Add(float64(len(f.Put) + len(f.Pending)))
 	f.Pending = append(f.Pending, doubtful...)
-	if err := q.commit(ctx, x, checkpoint{From: page.Next, Again: at.Again}, f); err != nil {
+	if err := q.commit(x, checkpoint{From: page.Next, Again: at.Again}, f); err != nil {
 		return err
 	}
 	q.items.WithLabelValues(x.Name, released).Add(float64(len(f.Removed)))

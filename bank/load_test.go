@@ -1,0 +1,87 @@
+package bank_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"mediagate/bank"
+)
+
+// fill banks so many contents behind the program's back, as the first change of an
+// empty store. Each has a signal of every type that is given, with random values.
+func (e engine) fill(t testing.TB, s *bank.Store, contents int, types ...bank.SignalType) {
+	t.Helper()
+	exec := func(statement string) {
+		if err := s.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("INSERT INTO bank (id, name, ratio, md5_enforce) VALUES (1, 'A', 1, 0)")
+	rng := rand.New(rand.NewPCG(11, 12))
+	const batch = 1000
+	for from := 1; from <= contents; from += batch {
+		var rows, signals []string
+		for id := from; id < min(from+batch, contents+1); id++ {
+			rows = append(rows, fmt.Sprintf("(%d, 1, 1, 1000, 1, '', '')", id))
+			for _, of := range types {
+				var value []byte
+				for range 4 {
+					value = binary.BigEndian.AppendUint64(value, rng.Uint64())
+				}
+				if of == bank.MD5 || of == bank.VideoMD5 {
+					value = value[:16]
+				}
+				signals = append(signals, fmt.Sprintf("(%d, '%s', 0, "+e.blob+")", id, of, value))
+			}
+		}
+		exec("INSERT INTO content (id, bank, epoch, created, disable_until, note, metadata) VALUES " + strings.Join(rows, ", "))
+		exec("INSERT INTO signal (content, type, variant, value) VALUES " + strings.Join(signals, ", "))
+	}
+	exec(fmt.Sprintf("UPDATE meta SET value = %d WHERE key = 'content_id'", contents))
+	exec("UPDATE meta SET value = 1 WHERE key IN ('epoch', 'bank_id')")
+}
+
+// resident returns a figure of memory that this process has, in bytes: VmRSS or,
+// as the most ever, VmHWM.
+func resident(t testing.TB, figure string) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip(err)
+	}
+	_, rest, _ := strings.Cut(string(status), figure+":")
+	kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kilobytes << 10
+}
+
+// BenchmarkLoad takes a process from nothing to its first index of a million
+// contents.
+func BenchmarkLoad(b *testing.B) {
+	for _, e := range []engine{onSQLite, onPostgres} {
+		for name, types := range map[string][]bank.SignalType{"pdq": {bank.PDQ}, "pdq+sha256+md5": {bank.PDQ, bank.SHA256, bank.MD5}} {
+			b.Run(fmt.Sprintf("contents=1000000/signals=%s/source=store/store=%s", name, e.name), func(b *testing.B) {
+				s := e.newStore(b)
+				e.fill(b, s, 1_000_000, types...)
+				for b.Loop() {
+					x, live := newIndexer(s)
+					if err := x.Refresh(b.Context(), false); err != nil {
+						b.Fatal(err)
+					}
+					if got := load(b, live).Len(bank.PDQ); got != 1_000_000 {
+						b.Fatal(got)
+					}
+				}
+				b.ReportMetric(float64(resident(b, "VmRSS")), "rss-bytes")
+				b.ReportMetric(float64(resident(b, "VmHWM")), "peak-rss-bytes")
+			})
+		}
+	}
+}
