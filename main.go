@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"mediagate/media"
@@ -16,6 +17,16 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
 
   mediagate [serve]        serve the APIs
   mediagate hash FILE...   print the signals of files, one JSON object a line
+  mediagate bank list [--json]
+                           list the banks and how much they hold
+  mediagate bank export NAME... | --all [--output FILE]
+                           print the contents of banks, one JSON object a line
+  mediagate bank import NAME [FILE] [--dry-run] [--create [--off]]
+                           bank such lines, from a file or standard input
+  mediagate exchange list [--json]
+                           list the exchanges and how they are doing
+  mediagate exchange run NAME
+                           fetch once, here and now
   mediagate check-config   report every problem of the configuration
   mediagate healthcheck    exit 0 if the server of this configuration is ready
   mediagate store copy --from URL --to URL
@@ -46,11 +57,11 @@ func run(args []string) error {
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 		return nil
-	case "serve", "hash", "check-config", "healthcheck", "store":
+	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange":
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", command, usage)
 	}
-	if len(args) > 0 && command != "hash" && command != "store" {
+	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange"}, command) {
 		return fmt.Errorf("%s takes no arguments, but there is %q\n\n%s", command, args[0], usage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -66,6 +77,10 @@ func run(args []string) error {
 	switch command {
 	case "hash":
 		return hashFiles(ctx, config, args, os.Stdout, os.Stderr)
+	case "bank":
+		return bankCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
+	case "exchange":
+		return exchangeCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "check-config":
 		fmt.Println("the configuration is valid")
 		return nil

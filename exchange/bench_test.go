@@ -63,6 +63,7 @@ func await(t testing.TB, what string, holds func() bool) {
 type bench struct {
 	*synapse
 	t       testing.TB
+	at      string // the store's URL
 	store   *bank.Store
 	live    *bank.Live
 	pool    *media.Pool
@@ -71,8 +72,10 @@ type bench struct {
 	fetcher *exchange.Fetcher // nil while none runs
 	// unhurried fetchers look seldom what has changed, as real ones do.
 	unhurried bool
-	log       *logged
-	end       func()
+	// lease changes the times of fetchers' leases; nil for those of tests.
+	lease func(*exchange.Fetcher)
+	log   *logged
+	end   func()
 }
 
 // logged is a log that several write and a test reads.
@@ -104,7 +107,8 @@ func newBench(t testing.TB) *bench {
 		URL: b.url(), Token: secret.New(adminToken), FirstByteTimeout: patience, DownloadTimeout: 2 * patience,
 		MinRate: 1000, RateWindow: 2 * time.Second,
 	}
-	store, err := bank.Open(t.Context(), location(t))
+	b.at = location(t)
+	store, err := bank.Open(t.Context(), b.at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +151,9 @@ func (b *bench) newFetcher() *exchange.Fetcher {
 	f := exchange.NewFetcher(b.config, b.servers, b.client(), b.store, b.pool, slog.New(slog.NewJSONHandler(b.log, nil)))
 	if !b.unhurried {
 		f.Hasten()
+	}
+	if b.lease != nil {
+		b.lease(f)
 	}
 	return f
 }
@@ -321,28 +328,34 @@ func (b *bench) check(what string, content []byte, want string) {
 // metric reads one of the fetcher's numbers: that of the item or fetch outcomes.
 func (b *bench) metric(name, outcome string) float64 {
 	b.t.Helper()
+	sum, _ := number(b.t, b.fetcher, name, "outcome", outcome)
+	return sum
+}
+
+// number reads one of a fetcher's numbers, and tells whether it is there.
+func number(t testing.TB, f *exchange.Fetcher, name, label, value string) (sum float64, ok bool) {
+	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(b.fetcher); err != nil {
-		b.t.Fatal(err)
+	if err := registry.Register(f); err != nil {
+		t.Fatal(err)
 	}
 	families, err := registry.Gather()
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	sum := 0.0
 	for _, family := range families {
 		if family.GetName() != name {
 			continue
 		}
 		for _, m := range family.GetMetric() {
-			for _, label := range m.GetLabel() {
-				if label.GetName() == "outcome" && label.GetValue() == outcome {
-					sum += m.GetCounter().GetValue()
+			for _, l := range m.GetLabel() {
+				if l.GetName() == label && l.GetValue() == value {
+					sum, ok = sum+m.GetCounter().GetValue()+m.GetGauge().GetValue(), true
 				}
 			}
 		}
 	}
-	return sum
+	return sum, ok
 }
 
 const (

@@ -29,3 +29,11 @@ func ParseKey(text string) (server, id string, err error) {
 	item, err := parseKey(text)
 	return item.Server, item.ID, err
 }
+
+// SetLease changes the times of the leases of a Fetcher that has not begun.
+func (f *Fetcher) SetLease(lease, renew, standBy time.Duration) {
+	f.pauses.lease, f.pauses.renew, f.pauses.standBy = lease, renew, standBy
+}
+
+// Lease names the lease of an exchange.
+func Lease(name string) string { return leaseOf(name) }

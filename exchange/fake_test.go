@@ -353,6 +353,9 @@ func (s *synapse) changes(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
+	if held != nil {
+		s.tally("held changes")
+	}
 	if !wait(r, held) {
 		return
 	}

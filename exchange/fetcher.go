@@ -260,6 +260,7 @@ type runner struct {
 	// nothing is fetched.
 	lease bank.Lease
 	lose  context.CancelCauseFunc
+	tally *tally // nil unless somebody counts
 
 	mu      sync.Mutex
 	holding bool   // has this process the lease?

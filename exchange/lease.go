@@ -115,36 +115,34 @@ func (r *runner) lastStatus(ctx context.Context, until time.Time) bank.FetchStat
 // errExpired is why a lease is lost that nobody is known to have taken.
 var errExpired = errors.New("the lease could not be renewed in time")
 
-// keep renews the lease, and gives it up once it may be another's.
+// keep renews the lease. Once it may be another's, by this process's clock, all that
+// needs it is stopped, whatever the database is doing.
 func (r *runner) keep(ctx context.Context, until time.Time) {
-	for pause := r.pauses.renew; ; {
+	expiry := time.AfterFunc(time.Until(until), func() { r.lose(errExpired) })
+	defer expiry.Stop()
+	for pause, failing := r.pauses.renew, false; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
 		}
 		began := time.Now()
-		deadline := began.Add(r.pauses.renew)
-		if until.Before(deadline) {
-			deadline = until
-		}
-		attempt, cancel := context.WithDeadline(ctx, deadline)
-		err := r.store.Renew(attempt, r.lease, r.pauses.lease)
+		attempt, cancel := context.WithDeadline(ctx, began.Add(r.pauses.renew))
+		err := r.checked(r.store.Renew(attempt, r.lease, r.pauses.lease))
 		cancel()
-		switch {
-		case err == nil:
-			until, pause = began.Add(r.pauses.lease), r.pauses.renew
-		case errors.Is(err, bank.ErrLeaseLost):
-			r.lose(err)
-		case !time.Now().Before(until):
-			r.lose(errors.Join(errExpired, err))
-		default:
-			pause = r.pauses.renew / 3
+		if err == nil {
+			expiry.Reset(time.Until(began.Add(r.pauses.lease)))
+			pause, failing = r.pauses.renew, false
+			continue
 		}
+		if ctx.Err() == nil && !failing {
+			r.log.WarnContext(ctx, "lease of an exchange cannot be renewed", "exchange", r.exchange.Name, "err", err)
+		}
+		pause, failing = r.pauses.renew/3, true
 	}
 }
 
-// checked stops everything if a commit was refused because the lease is another's.
+// checked stops all that needs the lease if the store says that it is another's.
 func (r *runner) checked(err error) error {
 	if errors.Is(err, bank.ErrLeaseLost) {
 		r.lose(err)

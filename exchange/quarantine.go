@@ -139,7 +139,7 @@ func (q *quarantine) fetchPage(ctx context.Context, client *homeserver.Client) (
 // what takes longer than a lease would never be done.
 func (q *quarantine) commit(x bank.Exchange, to checkpoint, f bank.Fetched) error {
 	f.Bank, f.Lease, f.From, f.To = x.Bank.ID, q.lease, x.Checkpoint, to.String()
-	if err := q.checked(q.store.Commit(q.ctx, x.Name, f)); err != nil {
+	if err := q.checked(q.tallied(f, func() error { return q.store.Commit(q.ctx, x.Name, f) })); err != nil {
 		return err
 	}
 	if len(f.Pending) > 0 || f.Recheck != "" {

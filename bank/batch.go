@@ -1,0 +1,282 @@
+package bank
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// batchParameters is how many there are in one statement. The time that SQLite takes
+// to find their names grows with the square of their number.
+const batchParameters = 280
+
+var errNothingNew = errors.New("nothing is new")
+
+// target is the bank that contents are for.
+type target struct {
+	// Bank is what it is to be, if there is none.
+	Bank
+	create bool // if there is none
+	off    bool // it must be
+}
+
+// putBatch banks the contents that the bank does not have, and counts all.
+func (s *Store) putBatch(ctx context.Context, t target, batch []*record, n *Imported) error {
+	var sum Imported
+	err := s.change(ctx, func(tx *sql.Tx, epoch int64) error {
+		created := false
+		there, err := t.find(ctx, tx)
+		if errors.Is(err, ErrBankNotFound) && t.create {
+			there, created = t.Bank, true
+			if err = there.validate(); err == nil {
+				err = insertBank(ctx, tx, &there)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		fresh, err := unknown(ctx, tx, there, batch, &sum)
+		if err != nil {
+			return err
+		}
+		if len(fresh) == 0 && !created {
+			return errNothingNew // and no epoch
+		}
+		sum.Added = int64(len(fresh))
+		return insertRecords(ctx, tx, there, fresh, epoch)
+	})
+	if err != nil && !errors.Is(err, errNothingNew) {
+		return err
+	}
+	n.add(sum)
+	return nil
+}
+
+// tryBatch counts what putBatch would do.
+func (s *Store) tryBatch(ctx context.Context, t target, batch []*record, n *Imported) error {
+	var sum Imported
+	err := s.read(ctx, func(tx *sql.Tx) error {
+		there, err := t.find(ctx, tx)
+		if errors.Is(err, ErrBankNotFound) && t.create {
+			there, err = Bank{}, t.validate() // it has no contents
+		}
+		if err != nil {
+			return err
+		}
+		fresh, err := unknown(ctx, tx, there, batch, &sum)
+		sum.Added = int64(len(fresh))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	n.add(sum)
+	return nil
+}
+
+func (n *Imported) add(sum Imported) {
+	n.Added += sum.Added
+	n.Skipped += sum.Skipped
+	n.SkippedOff += sum.SkippedOff
+}
+
+// find finds the bank, unless nothing may be imported into it.
+func (t target) find(ctx context.Context, tx *sql.Tx) (Bank, error) {
+	b, err := findBank(ctx, tx, t.Name)
+	if err != nil {
+		return Bank{}, err
+	}
+	var fed int64
+	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM exchange WHERE bank = $1", b.ID).Scan(&fed); err != nil {
+		return Bank{}, err
+	}
+	switch {
+	case fed > 0:
+		return Bank{}, ErrFed
+	case t.off && b.Ratio > 0:
+		return Bank{}, ErrOn
+	}
+	return b, nil
+}
+
+// unknown returns the contents that the bank does not have, each once, and counts
+// the others.
+func unknown(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, n *Imported) (fresh []*record, err error) {
+	there, err := knownOf(ctx, tx, b, batch)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, r := range batch {
+		identity, on := r.identity(), enabledAt(r.disableUntil, now)
+		isOn, known := there[identity]
+		if !known {
+			there[identity] = on
+			fresh = append(fresh, r)
+			continue
+		}
+		n.Skipped++
+		if on && !isOn {
+			n.SkippedOff++
+		}
+	}
+	return fresh, nil
+}
+
+// knownOf returns the identities of contents of the bank, which may be those of a
+// batch, and whether they are on.
+func knownOf(ctx context.Context, tx *sql.Tx, b Bank, batch []*record) (map[string]bool, error) {
+	ids, err := alike(ctx, tx, batch)
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[string]bool)
+	now := time.Now()
+	err = eachPart(ids, func(part []any, in string) error {
+		// The sum keeps engines from reading all of the bank.
+		rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT c.id, c.disable_until, s.type, s.variant, s.value
+			FROM content c JOIN signal s ON s.content = c.id WHERE c.id IN (%s) AND c.bank + 0 = $%d ORDER BY c.id`, in, len(part)+1), append(part, b.ID)...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // read to its end, or of no interest
+		var r record
+		note := func() {
+			if r.id != 0 {
+				identity := r.identity()
+				there[identity] = there[identity] || enabledAt(r.disableUntil, now)
+			}
+		}
+		for rows.Next() {
+			var next record
+			var s madeSignal
+			var value []byte
+			if err := rows.Scan(&next.id, &next.disableUntil, &s.Type, &s.Variant, &value); err != nil {
+				return err
+			}
+			if next.id != r.id {
+				note()
+				r = next
+			}
+			s.Value = string(value)
+			r.signals = append(r.signals, s)
+		}
+		note()
+		return rows.Err()
+	})
+	return there, err
+}
+
+// alike returns the numbers of all contents that have a signal in common with a
+// batch.
+func alike(ctx context.Context, tx *sql.Tx, batch []*record) (ids []any, err error) {
+	wanted := make(map[string]bool)
+	var values []any
+	for _, r := range batch {
+		if rarest := r.rarest(); !wanted[rarest.Value] {
+			wanted[rarest.Value] = true
+			values = append(values, []byte(rarest.Value))
+		}
+	}
+	found := make(map[int64]bool)
+	err = eachPart(values, func(part []any, in string) error {
+		rows, err := tx.QueryContext(ctx, fmt.Sprintf("SELECT content FROM signal WHERE value IN (%s)", in), part...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // as above
+		for rows.Next() {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			if !found[id] {
+				found[id] = true
+				ids = append(ids, id)
+			}
+		}
+		return rows.Err()
+	})
+	return ids, err
+}
+
+// rarest is the signal that the fewest contents should have in common.
+func (r *record) rarest() madeSignal {
+	order := []SignalType{SHA256, MD5, VideoMD5, PDQ}
+	return slices.MinFunc(r.signals, func(a, b madeSignal) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Type), slices.Index(order, b.Type)), cmp.Compare(a.Variant, b.Variant))
+	})
+}
+
+// identity is the same for contents of the same signals, whoever made them.
+func (r *record) identity() string {
+	parts := make([]string, len(r.signals))
+	for i, s := range r.signals {
+		parts[i] = string(s.Type) + " " + string(rune('0'+s.Variant)) + s.Value
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "")
+}
+
+// insertRecords banks contents, with the next numbers.
+func insertRecords(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, epoch int64) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	var last int64
+	if err := tx.QueryRowContext(ctx, "UPDATE meta SET value = value + $1 WHERE key = 'content_id' RETURNING value", len(batch)).Scan(&last); err != nil {
+		return err
+	}
+	now := time.Now().Unix()
+	contents, signals := make([]any, 0, 7*len(batch)), make([]any, 0, 6*len(batch))
+	for n, r := range batch {
+		id, created := last-int64(len(batch)-1-n), now
+		if r.created != 0 {
+			created = min(r.created, now)
+		}
+		contents = append(contents, id, b.ID, epoch, created, r.disableUntil, r.note, r.metadata)
+		for _, s := range r.signals {
+			quality, hasher := any(s.Quality), any(s.hasher)
+			if s.Quality == NoQuality {
+				quality = nil
+			}
+			if s.hasher == 0 {
+				hasher = nil
+			}
+			signals = append(signals, id, string(s.Type), int64(s.Variant), []byte(s.Value), quality, hasher)
+		}
+	}
+	if err := insertRows(ctx, tx, "content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata"}, contents); err != nil {
+		return err
+	}
+	return insertRows(ctx, tx, "signal", []string{"content", "type", "variant", "value", "quality", "hasher"}, signals)
+}
+
+// insertRows writes rows, many at once.
+func insertRows(ctx context.Context, tx *sql.Tx, table string, columns []string, values []any) error {
+	for part := range slices.Chunk(values, batchParameters/len(columns)*len(columns)) {
+		if _, err := tx.ExecContext(ctx, insertion(table, columns, len(part)/len(columns)), part...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachPart divides values among statements. in are the names of as many parameters.
+func eachPart(values []any, do func(part []any, in string) error) error {
+	for part := range slices.Chunk(values, batchParameters) {
+		names := make([]string, len(part))
+		for i := range names {
+			names[i] = fmt.Sprintf("$%d", i+1)
+		}
+		if err := do(slices.Clone(part), strings.Join(names, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}

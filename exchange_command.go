@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mediagate/bank"
+	"mediagate/exchange"
+	"mediagate/homeserver"
+)
+
+const exchangeUsage = `usage: mediagate exchange list [--json]
+       mediagate exchange run NAME`
+
+// exchangeCommand runs what can be done with exchanges.
+func exchangeCommand(ctx context.Context, config Config, args []string, std streams) error {
+	if len(args) == 0 {
+		return errors.New(exchangeUsage)
+	}
+	switch args[0] {
+	case "list":
+		return listExchanges(ctx, config, args[1:], std)
+	case "run":
+		return runExchange(ctx, config, args[1:], std)
+	default:
+		return errors.New(exchangeUsage)
+	}
+}
+
+// exchangeLine is one line of the list for programs. It has no credential, and no
+// address, which may hold one.
+type exchangeLine struct {
+	Name      string     `json:"name"`
+	API       string     `json:"api"`
+	Enabled   bool       `json:"enabled"`
+	Bank      string     `json:"bank"`
+	Completed bool       `json:"completed"`
+	Finished  *time.Time `json:"last_fetch"` // null before the first
+	Succeeded bool       `json:"succeeded"`
+	Problem   string     `json:"problem"`
+	Items     int        `json:"items"`
+	Pending   int        `json:"pending"`
+	Holder    *string    `json:"holder"` // the process that fetches it, null for none
+}
+
+func listExchanges(ctx context.Context, config Config, args []string, std streams) (err error) {
+	flags := flag.NewFlagSet("exchange list", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "")
+	if rest, err := parseFlags(flags, args, exchangeUsage); err != nil || len(rest) > 0 {
+		return errors.New(exchangeUsage)
+	}
+	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
+	if err != nil {
+		return fmt.Errorf("exchange list: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	lines, err := exchangeLines(ctx, store)
+	if err != nil {
+		return fmt.Errorf("exchange list: %w", err)
+	}
+	if *asJSON {
+		out := json.NewEncoder(std.out)
+		for _, line := range lines {
+			if err := out.Encode(line); err != nil {
+				return fmt.Errorf("exchange list: print: %w", err)
+			}
+		}
+		return nil
+	}
+	table := newTable(std.out, "NAME", "API", "STATE", "BANK", "COMPLETED", "LAST FETCH", "RESULT", "ITEMS", "PENDING", "FETCHED BY", "PROBLEM")
+	for _, x := range lines {
+		fetched, result, holder := "", "", ""
+		if x.Finished != nil {
+			fetched, result = x.Finished.Format(time.RFC3339), word(x.Succeeded, "ok", "failed")
+		}
+		if x.Holder != nil {
+			holder = *x.Holder
+		}
+		table.row(x.Name, x.API, word(x.Enabled, "on", "off"), x.Bank, word(x.Completed, "yes", "no"), fetched, result,
+			fmt.Sprint(x.Items), fmt.Sprint(x.Pending), holder, x.Problem)
+	}
+	if err := table.print(); err != nil {
+		return fmt.Errorf("exchange list: print: %w", err)
+	}
+	return nil
+}
+
+func exchangeLines(ctx context.Context, store *bank.Store) (lines []exchangeLine, err error) {
+	exchanges, err := store.Exchanges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	holders, err := exchange.Holders(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range exchanges {
+		line := exchangeLine{
+			Name: x.Name, API: x.API, Enabled: x.Enabled, Bank: x.Bank.Name, Completed: x.Completed,
+			Succeeded: x.Status.Succeeded, Problem: x.Status.Problem,
+		}
+		if holder, held := holders[x.Name]; held {
+			line.Holder = &holder
+		}
+		if at := x.Status.Finished.UTC(); !x.Status.Finished.IsZero() {
+			line.Finished = &at
+		}
+		if line.Items, line.Pending, _, err = store.CountSources(ctx, x.Name); err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
+	return lines, nil
+}
+
+// runExchange fetches an exchange as a server would, once.
+func runExchange(ctx context.Context, config Config, args []string, std streams) (err error) {
+	rest, err := parseFlags(flag.NewFlagSet("exchange run", flag.ContinueOnError), args, exchangeUsage)
+	if err != nil || len(rest) != 1 {
+		return errors.New(exchangeUsage)
+	}
+	name := rest[0]
+	store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
+	if err != nil {
+		return fmt.Errorf("exchange run: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	config.Media.QueueWait = time.Hour // nobody else waits
+	pool := newPool(config)
+	defer pool.Close()
+	if err := pool.SelfTest(ctx); err != nil {
+		return fmt.Errorf("exchange run: %w", err)
+	}
+	var home *homeserver.Client
+	if config.Homeserver.Configured() {
+		if home, err = homeserver.New(config.Homeserver); err != nil {
+			return fmt.Errorf("exchange run: %w", err)
+		}
+	}
+	// What goes wrong is told in the end; the log has what only it has.
+	log := newLogger(std.errors, max(config.LogLevel, slog.LevelWarn))
+	round, err := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log).FetchOnce(ctx, name)
+	done := fmt.Sprintf("banked %d items, removed %d, %d are pending", round.Banked, round.Removed, round.Pending)
+	switch {
+	case err == nil:
+		_, err = fmt.Fprintf(std.out, "%s: %s\n", name, done)
+		return err
+	case round == exchange.Round{}:
+		return fmt.Errorf("exchange %w", interrupted(ctx, "run", fmt.Errorf("run: %w", err)))
+	default:
+		return fmt.Errorf("exchange %w; before that, it %s", interrupted(ctx, "run", fmt.Errorf("run: %w", err)), done)
+	}
+}
+
+func word(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
+}
