@@ -23,6 +23,43 @@ func (b *bench) coldStart(ctx context.Context) error {
 	return nil
 }
 
+// coldStartFromRedis is coldStart with the snapshot that another process has left
+// in Redis.
+func (b *bench) coldStartFromRedis(ctx context.Context) error {
+	l, err := b.changeable(ctx, b.hashes)
+	if err != nil {
+		return err
+	}
+	r, err := b.redis(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	env, err := b.withRedis(r, "MEDIAGATE_DATABASE_URL="+l.url())
+	if err != nil {
+		return err
+	}
+	if err := b.writeSnapshot(ctx, env); err != nil {
+		return err
+	}
+	for range b.rounds {
+		if err := b.startOnce(ctx, "redis", env...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeSnapshot lets a process write one.
+func (b *bench) writeSnapshot(ctx context.Context, env []string) error {
+	g, err := startGate(b.program, b.dir, env...)
+	if err != nil {
+		return err
+	}
+	defer b.end(g)
+	return g.await(ctx, "a snapshot is written", patience, func() (bool, error) { return g.logged("snapshot written") != nil, nil })
+}
+
 // startOnce measures one start, and that what came of it is the list.
 func (b *bench) startOnce(ctx context.Context, from string, env ...string) error {
 	g, err := startGate(b.program, b.dir, append(env, "MEDIAGATE_MEDIA_WORKERS=1")...)
@@ -36,6 +73,9 @@ func (b *bench) startOnce(ctx context.Context, from string, env ...string) error
 	}
 	if err := b.holds(ctx, g, b.hashes); err != nil {
 		return err
+	}
+	if loaded := g.logged("index loaded"); (from == "redis") != (loaded["source"] == "snapshot") {
+		return fmt.Errorf("the index was not loaded from %s: %v", from, loaded)
 	}
 	return b.report.run(fmt.Sprintf("ColdStart/hashes=%d/from=%s", b.hashes, from), metric{took.Seconds(), "sec/op"})
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,12 +31,13 @@ type gate struct {
 	mu       sync.Mutex
 	api, ops string // addresses
 	said     []string
+	lines    map[string]map[string]any // the last of each message
 }
 
 // startGate starts the program with nothing in its environment but what is given
 // and its addresses.
 func startGate(program, dir string, env ...string) (*gate, error) {
-	g := &gate{cmd: exec.Command(program, "serve"), ended: make(chan struct{})}
+	g := &gate{cmd: exec.Command(program, "serve"), ended: make(chan struct{}), lines: make(map[string]map[string]any)}
 	g.cmd.Dir = dir
 	g.cmd.Env = append([]string{"MEDIAGATE_LISTEN=127.0.0.1:0", "MEDIAGATE_OPS_LISTEN=127.0.0.1:0", "MEDIAGATE_PPROF=true"}, env...)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -63,12 +65,16 @@ const kept = 50
 func (g *gate) heard(line string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var l struct{ Msg, For, Address string }
-	if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "listening" {
-		if l.For == "api" {
-			g.api = l.Address
-		} else {
-			g.ops = l.Address
+	var l map[string]any
+	if json.Unmarshal([]byte(line), &l) == nil {
+		message, _ := l["msg"].(string)
+		g.lines[message] = l
+		address, _ := l["address"].(string)
+		switch {
+		case message == "listening" && l["for"] == "api":
+			g.api = address
+		case message == "listening":
+			g.ops = address
 		}
 	}
 	g.said = append(g.said, line)
@@ -79,6 +85,53 @@ func (g *gate) addresses() (api, ops string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.api, g.ops
+}
+
+// logged returns the last line of the log with that message, or nil.
+func (g *gate) logged(message string) map[string]any {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lines[message]
+}
+
+// metric returns the sum of all metrics that a pattern names.
+func (g *gate) metric(ctx context.Context, pattern *regexp.Regexp) (sum float64, err error) {
+	_, ops := g.addresses()
+	status, body, err := ask(ctx, "http://"+ops+"/metrics")
+	if err != nil || status != http.StatusOK {
+		return 0, fmt.Errorf("read metrics: status %d: %w", status, err)
+	}
+	for line := range strings.Lines(string(body)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if !pattern.MatchString(name) {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read metric %s: %w", name, err)
+		}
+		sum += v
+	}
+	return sum, nil
+}
+
+// await polls until a condition holds.
+func (g *gate) await(ctx context.Context, what string, within time.Duration, holds func() (bool, error)) error {
+	for start := time.Now(); ; {
+		if ok, err := holds(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-g.ended:
+			return fmt.Errorf("%w before %s: %s", errEnded, what, g.log())
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Since(start) > within {
+			return fmt.Errorf("gave up waiting until %s: %s", what, g.log())
+		}
+	}
 }
 
 // errEnded is a server that is gone.
@@ -92,25 +145,17 @@ func (g *gate) log() string {
 
 // ready waits until the server answers from an index, and returns how long that
 // was since it was started.
-func (g *gate) ready(ctx context.Context) (time.Duration, error) {
-	for {
-		if api, _ := g.addresses(); api != "" {
-			status, _, err := ask(ctx, "http://"+api+"/readyz")
-			if err == nil && status == http.StatusOK {
-				return time.Since(g.started), nil
-			}
+func (g *gate) ready(ctx context.Context) (took time.Duration, err error) {
+	err = g.await(ctx, "it was ready", patience, func() (bool, error) {
+		api, _ := g.addresses()
+		if api == "" {
+			return false, nil
 		}
-		select {
-		case <-g.ended:
-			return 0, fmt.Errorf("%w before it was ready: %s", errEnded, g.log())
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-		if time.Since(g.started) > patience {
-			return 0, fmt.Errorf("mediagate is not ready: %s", g.log())
-		}
-	}
+		status, _, err := ask(ctx, "http://"+api+"/readyz")
+		took = time.Since(g.started)
+		return err == nil && status == http.StatusOK, nil // it may not listen yet
+	})
+	return took, err
 }
 
 // stop ends the server as an operator does.

@@ -57,7 +57,9 @@ type part struct {
 var parts = []part{
 	{"lookup", (*bench).lookups},
 	{"coldstart", (*bench).coldStart},
+	{"coldstart_redis", (*bench).coldStartFromRedis},
 	{"swaps", (*bench).swaps},
+	{"redis", (*bench).away},
 	{"memory", (*bench).memory},
 }
 

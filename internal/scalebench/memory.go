@@ -96,15 +96,12 @@ const enforcedIn = time.Minute
 // enforces waits until a number is found, and returns how long that was.
 func (g *gate) enforces(ctx context.Context, n int64) (time.Duration, error) {
 	start := time.Now()
-	for {
+	err := g.await(ctx, "a change is enforced", enforcedIn, func() (bool, error) {
 		err := g.finds(ctx, n, 0)
-		if err == nil || !errors.Is(err, errMissing) || time.Since(start) > enforcedIn {
-			return time.Since(start), err
+		if errors.Is(err, errMissing) {
+			return false, nil
 		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
+		return err == nil, err
+	})
+	return time.Since(start), err
 }

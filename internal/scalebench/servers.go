@@ -202,6 +202,15 @@ func (p *peer) startRedis(ctx context.Context) error {
 	})
 }
 
+// withRedis adds what mediagate needs to use a Redis.
+func (b *bench) withRedis(r *peer, env ...string) ([]string, error) {
+	key := filepath.Join(r.dir, "key")
+	if err := os.WriteFile(key, []byte("a key that only this measurement knows\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return append(env, "MEDIAGATE_REDIS_URL=redis://127.0.0.1:"+r.port+"/0", "MEDIAGATE_REDIS_KEY_FILE="+key), nil
+}
+
 // command asks Redis something that has an answer of one line.
 func (p *peer) command(ctx context.Context, command string) (answer string, err error) {
 	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", "127.0.0.1:"+p.port)
