@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"bank":                       {"pdq", "media"},
 	"homeserver":                 {"media", "internal/guard"},
 	"exchange":                   {"bank", "homeserver", "media"},
-	"scanner":                    {"bank", "homeserver", "media", "pdq"},
+	"scanner":                    {"bank", "homeserver", "media", "pdq", "internal/redis"},
 	"server":                     {"scanner", "exchange", "bank", "homeserver", "media", "pdq", "internal/guard"},
 	"internal/secret":            {},
 	"internal/guard":             {},

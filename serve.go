@@ -54,6 +54,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	live := bank.NewLive()
 	indexer := bank.NewIndexer(store, live, log)
 	scan := scanner.New(config.Scan, pool, live, home, log)
+	scan.Share(shared)
 	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
 	metrics.MustRegister(pool, indexer, scan, fetcher)
 	if err := fetcher.Prepare(ctx); err != nil {
@@ -73,6 +74,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	if roles.Match() {
 		g.Go(func() error { return indexer.Run(following) })
 	}
+	g.Go(func() error { return scan.Run(following) })
 	if roles.Has(server.Cron) {
 		g.Go(func() error { return fetcher.Run(ctx) })
 	}

@@ -59,6 +59,13 @@ func NewPool(command []string, config Config) *Pool {
 	return p
 }
 
+// Fingerprint tells pools apart that may say different things of one content: by
+// their limits, and by HasherVersion. It belongs into the key of whatever keeps signals
+// for others.
+func (p *Pool) Fingerprint() string {
+	return fmt.Sprintf("%d %d %d %+v", HasherVersion, p.config.MaxBytes, p.config.MaxDecodeBytes, p.limits)
+}
+
 // Close ends all workers once their pictures are done. Later calls of Signals
 // fail.
 func (p *Pool) Close() {

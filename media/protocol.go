@@ -62,10 +62,28 @@ func replyWith(p probed, hashes []Hash, made tally, refusal Refusal) reply {
 		Width:   uint32(p.width), Height: uint32(p.height), Estimate: p.estimate,
 		Count: uint8(len(hashes)), Exact: uint8(made.exact), Screened: uint8(made.screened),
 	}
-	for i, h := range hashes {
-		r.Hashes[i] = wireHash{Variant: uint8(h.Variant), Quality: uint8(h.Quality), PDQ: h.PDQ.Bytes()}
-	}
+	copy(r.Hashes[:], wireHashes(hashes))
 	return r
+}
+
+func wireHashes(hashes []Hash) []wireHash {
+	out := make([]wireHash, 0, len(hashes))
+	for _, h := range hashes {
+		out = append(out, wireHash{Variant: uint8(h.Variant), Quality: uint8(h.Quality), PDQ: h.PDQ.Bytes()})
+	}
+	return out
+}
+
+// hashesOf checks hashes that somebody else has made.
+func hashesOf(wire []wireHash) ([]Hash, error) {
+	var out []Hash
+	for i, h := range wire {
+		if int(h.Variant) >= variants || h.Quality > 100 || (i == 0) != (Variant(h.Variant) == Primary) {
+			return nil, fmt.Errorf("hash %d of variant %d and quality %d", i, h.Variant, h.Quality)
+		}
+		out = append(out, Hash{PDQ: pdq.FromBytes(h.PDQ), Quality: int(h.Quality), Variant: Variant(h.Variant)})
+	}
+	return out, nil
 }
 
 // result is a reply that was checked.
@@ -102,12 +120,11 @@ func readReply(r io.Reader, asked request) (result, error) {
 		refusal: refusals[in.Refusal], width: int(in.Width), height: int(in.Height), estimate: in.Estimate,
 		made: tally{exact: int(in.Exact), screened: int(in.Screened)},
 	}
-	for i, h := range in.Hashes[:in.Count] {
-		if int(h.Variant) >= variants || h.Quality > 100 || (i == 0) != (Variant(h.Variant) == Primary) {
-			return result{}, fmt.Errorf("%w: hash %d of variant %d and quality %d", errProtocol, i, h.Variant, h.Quality)
-		}
-		out.hashes = append(out.hashes, Hash{PDQ: pdq.FromBytes(h.PDQ), Quality: int(h.Quality), Variant: Variant(h.Variant)})
+	hashes, err := hashesOf(in.Hashes[:in.Count])
+	if err != nil {
+		return result{}, fmt.Errorf("%w: %w", errProtocol, err)
 	}
+	out.hashes = hashes
 	return out, nil
 }
 

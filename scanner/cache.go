@@ -94,7 +94,7 @@ func newCache(bytes int64, clock otter.Clock) *cache {
 		}),
 		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_cache_lookups_total",
-			Help: "Lookups of signals, by what they are looked up by and whether they were there.",
+			Help: "Lookups of signals, by what they are looked up by and whether they were there, or shared by another process.",
 		}, []string{"by", "outcome"}),
 	}
 }
@@ -112,22 +112,17 @@ func contentTTL(s *media.Signals) time.Duration {
 // screened ones for nothing else.
 func (c *cache) content(digest [sha256.Size]byte, how media.Hashing) (*media.Signals, bool) {
 	s, ok := c.contents.GetIfPresent(digest)
-	ok = ok && (how == media.Screening || !s.Screened)
-	c.counted("content", ok)
-	return s, ok
+	return s, ok && (how == media.Screening || !s.Screened)
 }
 
-// item finds what an item was.
-func (c *cache) item(item media.URI) (known, bool) {
-	k, ok := c.items.GetIfPresent(item)
-	c.counted("item", ok)
-	return k, ok
-}
-
-func (c *cache) counted(by string, found bool) {
+// counted counts a lookup by where it was answered.
+func (c *cache) counted(by string, here, shared bool) {
 	outcome := "miss"
-	if found {
+	switch {
+	case here:
 		outcome = "hit"
+	case shared:
+		outcome = "shared"
 	}
 	c.lookups.WithLabelValues(by, outcome).Inc()
 }
@@ -135,12 +130,14 @@ func (c *cache) counted(by string, found bool) {
 // maxETag bounds what is kept of a homeserver's words.
 const maxETag = 128
 
-// keep remembers what an item is.
-func (c *cache) keep(item media.URI, s *media.Signals, etag string, ttl time.Duration) {
+// keep remembers what an item is, and returns that.
+func (c *cache) keep(item media.URI, s *media.Signals, etag string, ttl time.Duration) known {
 	if len(etag) > maxETag {
 		etag = ""
 	}
-	c.items.Set(item, known{s, etag, ttl})
+	k := known{s, etag, ttl}
+	c.items.Set(item, k)
+	return k
 }
 
 // monotonic is a clock that nobody sets.

@@ -1,7 +1,11 @@
 package scanner
 
 import (
+	"time"
+
 	"github.com/maypok86/otter/v2"
+
+	"mediagate/media"
 )
 
 // For the tests of this package, which live outside it.
@@ -67,4 +71,27 @@ func (s *Scanner) Waiting(origin string) int64 {
 		return o.waiting.Load()
 	}
 	return 0
+}
+
+// SetNow sets the time of day by which shared items are too old.
+func (s *Scanner) SetNow(now func() time.Time) { s.shared.now = now }
+
+// MaxFindings is how many findings may wait to be shared.
+const MaxFindings = maxFindings
+
+// AppendItem is what is shared of an item.
+func AppendItem(item media.URI, found time.Time, etag string, s media.Signals) []byte {
+	signals, err := s.AppendBinary(nil)
+	if err != nil {
+		panic(err)
+	}
+	return appendItem(finding{item: &item, etag: etag, found: found}, signals)
+}
+
+// ParseItem reads that at a time of day.
+func ParseItem(value []byte, item media.URI, ttl time.Duration, now time.Time) (s *media.Signals, etag string, left time.Duration, err error) {
+	shared := newShared()
+	shared.now = func() time.Time { return now }
+	k, err := shared.parseItem(value, item, ttl)
+	return k.signals, k.etag, k.ttl, err
 }

@@ -48,7 +48,7 @@ func (i *Item) Release() {
 // Scan does, and with the errors of [homeserver.Client.Download].
 func (s *Scanner) Check(ctx context.Context, r Request) (Verdict, error) {
 	return s.observed(ctx, r.API, &r.Item, func(ctx context.Context) (Verdict, error) {
-		if k, ok := s.cache.item(r.Item); ok {
+		if k, ok := s.known(ctx, r.Item); ok {
 			return s.judge(ctx, *k.signals)
 		}
 		f, leave, err := s.fetch(ctx, r, needSignals, known{})
@@ -65,7 +65,7 @@ func (s *Scanner) Check(ctx context.Context, r Request) (Verdict, error) {
 // is asked. It fails as Check does.
 func (s *Scanner) ScanItem(ctx context.Context, r Request) (Verdict, error) {
 	return s.observed(ctx, r.API, &r.Item, func(ctx context.Context) (Verdict, error) {
-		k, ok := s.cache.item(r.Item)
+		k, ok := s.known(ctx, r.Item)
 		n := needBoth
 		if ok {
 			if p, asked := s.cache.callers.GetIfPresent(callerOf(r)); asked && p == granted {
@@ -189,11 +189,8 @@ func (s *Scanner) download(ctx context.Context, r Request, n need, k known) (fet
 	if err != nil {
 		return fetched{}, err
 	}
-	ttl := remoteTTL
-	if local {
-		ttl = localTTL
-	}
-	s.cache.keep(r.Item, signals, d.ETag, ttl)
+	k = s.cache.keep(r.Item, signals, d.ETag, s.itemTTL(r.Item))
+	s.shared.tell(finding{item: &r.Item, signals: signals, etag: k.etag, ttl: k.ttl})
 	s.cache.callers.Set(callerOf(r), granted)
 	if n != needBytes {
 		return fetched{signals: signals}, nil
@@ -202,16 +199,47 @@ func (s *Scanner) download(ctx context.Context, r Request, n need, k known) (fet
 	return fetched{signals: signals, content: content, header: d.Header, release: release}, nil
 }
 
-// signals completes the digests of a content, from the cache if it was seen
-// before and hashed well enough.
+// itemTTL is how long what an item is holds.
+func (s *Scanner) itemTTL(item media.URI) time.Duration {
+	if s.home.IsLocal(item) {
+		return localTTL
+	}
+	return remoteTTL
+}
+
+// known finds what an item was, from the cache or from another process.
+func (s *Scanner) known(ctx context.Context, item media.URI) (known, bool) {
+	k, here := s.cache.items.GetIfPresent(item)
+	shared := false
+	if !here && s.home != nil {
+		if k, shared = s.shared.item(ctx, item, s.itemTTL(item)); shared {
+			k, _ = s.cache.items.SetIfAbsent(item, k) // what was downloaded meanwhile is newer
+		}
+	}
+	s.cache.counted("item", here, shared)
+	return k, here || shared
+}
+
+// signals completes the digests of a content, from the cache or another process if it
+// was seen before and hashed well enough.
 func (s *Scanner) signals(ctx context.Context, digests media.Signals, content []byte, how media.Hashing) (*media.Signals, error) {
-	if known, ok := s.cache.content(digests.SHA256, how); ok {
-		return known, nil
+	found, here := s.cache.content(digests.SHA256, how)
+	shared := false
+	if !here && digests.Kind == media.Photo { // of others the digests are all there is
+		if found, shared = s.shared.content(ctx, digests, how); shared {
+			s.cache.contents.Set(found.SHA256, found)
+		}
+	}
+	if s.cache.counted("content", here, shared); here || shared {
+		return found, nil
 	}
 	complete, err := s.pool.Decode(ctx, digests, content, how)
 	if err != nil {
 		return nil, err
 	}
 	s.cache.contents.Set(complete.SHA256, &complete)
+	if complete.Kind == media.Photo {
+		s.shared.tell(finding{signals: &complete, ttl: contentTTL(&complete)})
+	}
 	return &complete, nil
 }

@@ -24,6 +24,7 @@ import (
 
 	"mediagate/bank"
 	"mediagate/homeserver"
+	"mediagate/internal/redis"
 	"mediagate/media"
 	"mediagate/pdq"
 )
@@ -96,6 +97,7 @@ type Scanner struct {
 	home    *homeserver.Client // nil if none is configured
 	log     *slog.Logger
 	cache   *cache
+	shared  *shared
 	slots   *slots
 	flights flights
 	scans   *prometheus.HistogramVec
@@ -109,7 +111,7 @@ type Scanner struct {
 func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Client, log *slog.Logger) *Scanner {
 	return &Scanner{
 		config: config, pool: pool, live: live, home: home, log: log,
-		cache: newCache(config.CacheBytes, newMonotonic()), slots: newSlots(config), flights: flights{running: make(map[flightKey]*flight)},
+		cache: newCache(config.CacheBytes, newMonotonic()), shared: newShared(), slots: newSlots(config), flights: flights{running: make(map[flightKey]*flight)},
 		scans: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mediagate_scan_seconds",
 			Help:    "Scans by API and outcome, and how long they took.",
@@ -124,6 +126,25 @@ func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Clie
 			Help: "Scans that waited for another caller's download of the same item.",
 		}),
 	}
+}
+
+// Share has the scanner look in Redis for what others have found out, and tell them
+// what it finds out as long as Run runs. It must be called before anything else; client
+// may be nil.
+func (s *Scanner) Share(client *redis.Client) {
+	if client == nil {
+		return
+	}
+	s.shared.redis, s.shared.decoder = client, s.pool.Fingerprint()
+	if s.home != nil {
+		s.shared.home = s.home.URL()
+	}
+}
+
+// Run tells others what was found out until the context ends.
+func (s *Scanner) Run(ctx context.Context) error {
+	s.shared.run(ctx)
+	return nil
 }
 
 // Scan decides about a content. Its signals, which callers show, are exact. It
@@ -216,6 +237,7 @@ func (s *Scanner) Describe(ch chan<- *prometheus.Desc) {
 	s.matched.Describe(ch)
 	s.joined.Describe(ch)
 	s.cache.lookups.Describe(ch)
+	s.shared.dropped.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -224,4 +246,5 @@ func (s *Scanner) Collect(ch chan<- prometheus.Metric) {
 	s.matched.Collect(ch)
 	s.joined.Collect(ch)
 	s.cache.lookups.Collect(ch)
+	s.shared.dropped.Collect(ch)
 }
