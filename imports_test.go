@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"":                           {"server", "scanner", "exchange", "homeserver", "bank", "media", "pdq", "internal/redis"},
 	"pdq":                        {},
 	"media":                      {"pdq"},
-	"bank":                       {"pdq", "media"},
+	"bank":                       {"pdq", "media", "internal/redis"},
 	"homeserver":                 {"media", "internal/guard"},
 	"exchange":                   {"bank", "homeserver", "media"},
 	"scanner":                    {"bank", "homeserver", "media", "pdq", "internal/redis"},

@@ -52,11 +52,12 @@ func serve(ctx context.Context, config Config) (err error) {
 		metrics.MustRegister(home)
 	}
 	live := bank.NewLive()
-	indexer := bank.NewIndexer(store, live, log)
+	indexer := bank.NewIndexer(store, live, shared, log)
 	scan := scanner.New(config.Scan, pool, live, home, log)
 	scan.Share(shared)
 	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
-	metrics.MustRegister(pool, indexer, scan, fetcher)
+	snapshots := bank.NewSnapshotWriter(store, live, shared, log)
+	metrics.MustRegister(pool, indexer, snapshots, scan, fetcher)
 	if err := fetcher.Prepare(ctx); err != nil {
 		return err
 	}
@@ -73,6 +74,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
 	if roles.Match() {
 		g.Go(func() error { return indexer.Run(following) })
+		g.Go(func() error { return snapshots.Run(ctx) })
 	}
 	g.Go(func() error { return scan.Run(following) })
 	if roles.Has(server.Cron) {

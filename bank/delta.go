@@ -92,6 +92,11 @@ func (n *newest) merge(other newest) {
 
 // since reads, in one consistent state, what changed after an epoch.
 func (s *Store) since(ctx context.Context, epoch int64) (delta, error) {
+	return s.changes(ctx, epoch, func(*sql.Tx) error { return nil })
+}
+
+// changes is since, and reads more of the same state.
+func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) error) (delta, error) {
 	var d delta
 	err := s.read(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&d.epoch)
@@ -104,14 +109,21 @@ func (s *Store) since(ctx context.Context, epoch int64) (delta, error) {
 		if d.awaiting, err = listAwaiting(ctx, tx); err != nil {
 			return err
 		}
-		if epoch > 0 {
-			return errors.Join(d.readContents(ctx, tx, epoch), d.readRemoved(ctx, tx, epoch))
+		if epoch == 0 {
+			if d.held, err = countSignals(ctx, tx); err != nil {
+				return err
+			}
+			d.signals = newSignals(d.held)
 		}
-		if d.held, err = countSignals(ctx, tx); err != nil {
+		if err := d.readContents(ctx, tx, epoch); err != nil {
 			return err
 		}
-		d.signals = newSignals(d.held)
-		return d.readContents(ctx, tx, epoch)
+		if epoch > 0 {
+			if err := d.readRemoved(ctx, tx, epoch); err != nil {
+				return err
+			}
+		}
+		return more(tx)
 	})
 	if err != nil {
 		return delta{}, fmt.Errorf("read changes: %w", err)

@@ -78,9 +78,9 @@ func (s *Store) Corrupt(ctx context.Context) error {
 // Refresh runs one round of the Indexer; with merge it folds the overlay in.
 func (x *Indexer) Refresh(ctx context.Context, merge bool) error {
 	if ix := x.live.p.Load(); merge && ix != nil {
-		return x.refresh(ctx, ix.merged())
+		return x.refresh(ctx, merged{ix.merged(), ix.base})
 	}
-	return x.refresh(ctx, nil)
+	return x.refresh(ctx, merged{})
 }
 
 // Unmerged tells whether the overlay is due to be folded in.
@@ -98,12 +98,12 @@ func UnmergedWith(hidden int) bool {
 // RefreshFrom goes on with another store, and then with a merge that was begun
 // on the first.
 func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
-	merged := x.live.p.Load().merged()
+	before := x.live.p.Load()
 	x.store = other
-	if err := x.refresh(ctx, nil); err != nil {
+	if err := x.refresh(ctx, merged{}); err != nil {
 		return err
 	}
-	return x.refresh(ctx, merged)
+	return x.refresh(ctx, merged{before.merged(), before.base})
 }
 
 // HashContent is a content as an index sees it.

@@ -166,6 +166,21 @@ func (ix *Index) holds(p *part, r ref) bool {
 	return ok
 }
 
+// held counts the signals that are still there.
+func (ix *Index) held() (n int64) {
+	if len(ix.hidden) == 0 && !ix.orphaned {
+		return int64(ix.base.len() + ix.overlay.len())
+	}
+	for _, p := range []*part{ix.base, ix.overlay} {
+		p.eachRef(func(r ref) {
+			if ix.holds(p, r) {
+				n++
+			}
+		})
+	}
+	return n
+}
+
 // Awaiting names the exchanges that are enabled, feed a bank that is on, and have
 // not been through once since they were created: what they would bank is not in
 // the index.

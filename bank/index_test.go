@@ -18,7 +18,7 @@ import (
 
 func newIndexer(s *bank.Store) (*bank.Indexer, *bank.Live) {
 	live := bank.NewLive()
-	return bank.NewIndexer(s, live, slog.New(slog.DiscardHandler)), live
+	return bank.NewIndexer(s, live, nil, slog.New(slog.DiscardHandler)), live
 }
 
 func load(t testing.TB, live *bank.Live) *bank.Index {

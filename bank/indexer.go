@@ -2,47 +2,73 @@ package bank
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"mediagate/internal/redis"
 )
 
 // pollInterval is how often the epoch is looked at without a notice: another
 // process may have written.
 const pollInterval = time.Second
 
+// nudgeGap is the least time between two refreshes that nudges bring about: anybody
+// who can write to Redis can send them.
+const nudgeGap = 50 * time.Millisecond
+
 // Indexer keeps Live at the state of a Store. It is the only writer of Live.
 type Indexer struct {
-	store *Store
-	live  *Live
-	log   *slog.Logger
-	// merging delivers the index with its overlay folded in; nil while none is
-	// being made.
-	merging chan *Index
+	store  *Store
+	live   *Live
+	shared *redis.Client
+	log    *slog.Logger
+	// merging delivers an index with its overlay folded in; nil while none is being
+	// made.
+	merging chan merged
 	// gcPercent is what settle has set.
-	gcPercent int
-	swaps     *prometheus.CounterVec
+	gcPercent              int
+	swaps, loads, refusals *prometheus.CounterVec
 }
 
-// NewIndexer returns an Indexer that has not begun.
-func NewIndexer(store *Store, live *Live, log *slog.Logger) *Indexer {
+// merged is an index with its overlay folded in, and what it was folded into.
+type merged struct {
+	index *Index
+	base  *part
+}
+
+// NewIndexer returns an Indexer that has not begun. It loads snapshots from shared and
+// exchanges nudges by it; nil is no Redis.
+func NewIndexer(store *Store, live *Live, shared *redis.Client, log *slog.Logger) *Indexer {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
 	return &Indexer{
-		store: store, live: live, log: log, gcPercent: defaultGC,
-		swaps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mediagate_index_refreshes_total",
-			Help: "Attempts to bring the index to the store's state, by outcome.",
-		}, []string{"outcome"}),
+		store: store, live: live, shared: shared, log: log, gcPercent: defaultGC,
+		swaps:    counter("mediagate_index_refreshes_total", "Attempts to bring the index to the store's state, by outcome.", "outcome"),
+		loads:    counter("mediagate_index_loads_total", "Attempts to load a whole index, by source and outcome.", "source", "outcome"),
+		refusals: counter("mediagate_snapshot_refusals_total", "Snapshots in Redis that were not used, by reason.", "reason"),
 	}
 }
 
 // Run follows the store until the context ends. A refresh that fails leaves the
 // last index in place, whose age shows it, and is tried again.
 func (x *Indexer) Run(ctx context.Context) error {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	committed := make(chan struct{}, 1)
+	if x.shared != nil {
+		sending.Go(func() { x.sendNudges(ctx, committed) })
+	}
+	due := dues{ticker: time.NewTicker(pollInterval), nudges: x.shared.Nudges(ctx), committed: committed}
+	defer due.ticker.Stop()
 	for failing := false; ; {
-		err := x.refresh(ctx, nil)
+		err := x.refresh(ctx, merged{})
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -52,71 +78,166 @@ func (x *Indexer) Run(ctx context.Context) error {
 			x.log.InfoContext(ctx, "index is refreshed again")
 		}
 		failing = err != nil
-		select {
-		case <-ctx.Done():
+		if !x.await(ctx, &due) {
 			return nil
-		case <-x.store.committed:
-		case <-ticker.C:
-		case merged := <-x.merging:
-			x.merging = nil
-			if err := x.refresh(ctx, merged); err != nil && ctx.Err() == nil {
-				x.log.ErrorContext(ctx, "merged index cannot be used", "err", err)
-			}
 		}
 	}
 }
 
-// refresh publishes the store's state if it is newer than what is live. It
-// builds on base, or on what is live if base is nil.
-func (x *Indexer) refresh(ctx context.Context, base *Index) error {
-	err := x.publish(ctx, base)
-	outcome := "ok"
-	if err != nil {
-		outcome = "failed"
+// dues are what makes a refresh due.
+type dues struct {
+	ticker *time.Ticker
+	nudges <-chan struct{}
+	// rested delivers when nudges count again; nil while they do.
+	rested <-chan time.Time
+	// committed is told of commits of this process.
+	committed chan<- struct{}
+}
+
+// await returns when a refresh is due; not if the context has ended.
+func (x *Indexer) await(ctx context.Context, due *dues) bool {
+	for {
+		nudges := due.nudges
+		if due.rested != nil {
+			nudges = nil // one that comes now stays there
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-due.ticker.C:
+			return true
+		case <-nudges:
+			due.rested = time.After(nudgeGap)
+			return true
+		case <-due.rested:
+			due.rested = nil
+		case <-x.store.committed:
+			select {
+			case due.committed <- struct{}{}:
+			default: // the last one is still there
+			}
+			return true
+		case m := <-x.merging:
+			x.merging = nil
+			if err := x.refresh(ctx, m); err != nil && ctx.Err() == nil {
+				x.log.ErrorContext(ctx, "merged index cannot be used", "err", err)
+			}
+			return true
+		}
 	}
-	x.swaps.WithLabelValues(outcome).Inc()
+}
+
+// sendNudges tells the other processes of commits, which they find out without it in
+// a second. Redis may take its time: nobody waits for this.
+func (x *Indexer) sendNudges(ctx context.Context, committed <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-committed:
+			_ = x.shared.Nudge(ctx) // counted there
+		}
+	}
+}
+
+// refresh publishes the store's state if it is newer than what is live. It builds on
+// what is merged, if there is something, or on what is live.
+func (x *Indexer) refresh(ctx context.Context, m merged) error {
+	err := x.publish(ctx, m)
+	x.swaps.WithLabelValues(outcome(err)).Inc()
 	return err
 }
 
-func (x *Indexer) publish(ctx context.Context, base *Index) error {
+func outcome(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return "ok"
+}
+
+func (x *Indexer) publish(ctx context.Context, m merged) error {
 	start := time.Now()
 	epoch, err := x.store.Epoch(ctx)
 	if err != nil {
 		return err
 	}
 	live := x.live.p.Load()
-	switch {
-	case live == nil, epoch < live.epoch: // the first, or a store restored from an older copy
-		d, err := x.store.since(ctx, 0)
-		if err != nil {
-			return err
-		}
-		if base, err = newIndex(d); err != nil {
-			return err
-		}
-		x.log.InfoContext(ctx, "index loaded", "epoch", base.epoch, "signals", base.base.len(), "seconds", time.Since(start).Seconds())
-	default:
-		if base == nil || base.epoch > live.epoch { // the latter was made before the store was restored
-			base = live
-		}
-		if epoch == base.epoch {
-			break
-		}
-		d, err := x.store.since(ctx, base.epoch)
-		if err != nil {
-			return err
-		}
-		base = base.with(d)
+	next := live
+	if live != nil && m.index != nil && m.base == live.base { // or another has been loaded meanwhile
+		next = m.index
+	}
+	if next, err = x.follow(ctx, next, epoch); err != nil {
+		return err
 	}
 	x.live.checked.Store(start.UnixNano())
-	if base != live {
-		x.live.swap(base)
+	if next != live {
+		x.live.swap(next)
 	}
-	if live == nil || base.base != live.base {
-		x.settle(base)
+	if live == nil || next.base != live.base {
+		x.settle(next)
 	}
-	x.merge(base) // also again if an earlier one came to nothing
+	x.merge(next) // also again if an earlier one came to nothing
 	return nil
+}
+
+// follow brings an index to an epoch of the store, or a later one.
+func (x *Indexer) follow(ctx context.Context, ix *Index, epoch int64) (*Index, error) {
+	if ix == nil || epoch < ix.epoch { // the first, or a store restored from an older copy
+		return x.load(ctx)
+	}
+	if epoch == ix.epoch {
+		return ix, nil
+	}
+	behind, err := x.store.isFarBehind(ctx, ix.epoch, int64(ix.base.len()))
+	if err != nil {
+		return nil, err
+	}
+	if behind {
+		return x.load(ctx)
+	}
+	d, err := x.store.since(ctx, ix.epoch)
+	if err != nil {
+		return nil, err
+	}
+	return ix.with(d), nil
+}
+
+// load makes an index from nothing: of a snapshot, if there is one that can be used,
+// or of the store.
+func (x *Indexer) load(ctx context.Context) (*Index, error) {
+	start := time.Now()
+	source := "snapshot"
+	ix, err := loadSnapshot(ctx, x.store, x.shared)
+	if ix != nil || err != nil {
+		x.loads.WithLabelValues(source, outcome(err)).Inc()
+	}
+	var r *refusal
+	if errors.As(err, &r) {
+		x.refusals.WithLabelValues(string(r.reason)).Inc()
+		x.log.WarnContext(ctx, "snapshot is not used", "reason", string(r.reason), "err", r.err)
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ix == nil {
+		source = "store"
+		ix, err = x.loadStore(ctx)
+		x.loads.WithLabelValues(source, outcome(err)).Inc()
+		if err != nil {
+			return nil, err
+		}
+	}
+	x.log.InfoContext(ctx, "index loaded", "source", source, "epoch", ix.epoch, "signals", ix.base.len()+ix.overlay.len(), "seconds", time.Since(start).Seconds())
+	return ix, nil
+}
+
+func (x *Indexer) loadStore(ctx context.Context) (*Index, error) {
+	d, err := x.store.since(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newIndex(d)
 }
 
 // merge folds the overlay in, beside everything else, if it has grown large.
@@ -124,9 +245,9 @@ func (x *Indexer) merge(ix *Index) {
 	if x.merging != nil || !ix.unmerged() {
 		return
 	}
-	done := make(chan *Index, 1) // with room, so that an ended Run leaves nobody waiting
+	done := make(chan merged, 1) // with room, so that an ended Run leaves nobody waiting
 	x.merging = done
-	go func() { done <- ix.merged() }()
+	go func() { done <- merged{ix.merged(), ix.base} }()
 }
 
 // Describe and Collect show the state of the index.
@@ -135,6 +256,8 @@ func (x *Indexer) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (x *Indexer) Collect(ch chan<- prometheus.Metric) {
 	x.swaps.Collect(ch)
+	x.loads.Collect(ch)
+	x.refusals.Collect(ch)
 	ix, err := x.live.Load()
 	if err != nil {
 		return

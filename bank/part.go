@@ -85,7 +85,10 @@ func (s *signals) sort() {
 
 // compare orders digests by value, and equal ones as they are listed.
 func compare(a, b entry) int {
-	return cmp.Or(bytes.Compare(a.value[:], b.value[:]), cmp.Compare(a.ref.content, b.ref.content), cmp.Compare(a.ref.kind, b.ref.kind))
+	if c := bytes.Compare(a.value[:], b.value[:]); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.ref.content, b.ref.content), cmp.Compare(a.ref.kind, b.ref.kind), cmp.Compare(a.ref.variant, b.ref.variant))
 }
 
 // counts counts them by kind.

@@ -113,7 +113,7 @@ func newBench(t testing.TB) *bench {
 		t.Fatal(err)
 	}
 	b.store = store
-	indexer := bank.NewIndexer(store, b.live, slog.New(slog.DiscardHandler))
+	indexer := bank.NewIndexer(store, b.live, nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	var run sync.WaitGroup
 	run.Go(func() { _ = indexer.Run(ctx) })

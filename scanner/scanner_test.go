@@ -68,7 +68,7 @@ func newBenchAt(t *testing.T, config scanner.Config, pool *media.Pool, home *hom
 			t.Fatal(err)
 		}
 	}
-	indexer := bank.NewIndexer(store, b.live, slog.New(slog.DiscardHandler))
+	indexer := bank.NewIndexer(store, b.live, nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	var run sync.WaitGroup
 	run.Go(func() {

@@ -84,7 +84,7 @@ func newGate(t testing.TB, s setup) *gate {
 	if !s.noIndex && config.Roles.Match() {
 		ctx, cancel := context.WithCancel(context.Background())
 		var run sync.WaitGroup
-		run.Go(func() { _ = bank.NewIndexer(store, live, log).Run(ctx) })
+		run.Go(func() { _ = bank.NewIndexer(store, live, nil, log).Run(ctx) })
 		t.Cleanup(func() { cancel(); run.Wait() })
 		if err := live.Wait(t.Context(), 0); err != nil {
 			t.Fatal(err)

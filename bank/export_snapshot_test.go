@@ -1,0 +1,150 @@
+package bank
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mediagate/internal/redis"
+)
+
+// Eager lets the writer write of indexes of any size, and as soon as they change.
+func (w *SnapshotWriter) Eager() *SnapshotWriter {
+	w.least, w.rest = 0, 0
+	return w
+}
+
+// Write writes a snapshot if one is due.
+func (w *SnapshotWriter) Write(ctx context.Context) error { return w.writeIfDue(ctx) }
+
+// Retry forgets that attempts were in vain.
+func (w *SnapshotWriter) Retry() { w.until, w.pause = w.wrote, checkInterval }
+
+var errKilled = errors.New("killed")
+
+// WriteAndDie writes so many values and then does nothing more, as a process that is
+// killed.
+func (w *SnapshotWriter) WriteAndDie(ctx context.Context, values int) error {
+	ix := w.live.p.Load()
+	keep := func(key redis.Key, value []byte) error {
+		if values--; values < 0 {
+			return errKilled
+		}
+		return w.shared.Keep(ctx, key, value, snapshotTTL)
+	}
+	h, err := encodeSnapshot(ix, func(h *snapshotHead, part int, value []byte) error { return keep(h.partKey(part), value) })
+	if err == nil {
+		raw := h.encode()
+		err = keep(nameOf(h, raw).headKey(), raw)
+	}
+	if errors.Is(err, errKilled) {
+		return nil
+	}
+	return err
+}
+
+// RawSnapshot is a snapshot as it is in Redis.
+type RawSnapshot struct {
+	Head    []byte
+	HeadKey redis.Key
+	Parts   [][]byte
+	Keys    []redis.Key
+	Epoch   int64
+}
+
+// RawSnapshot returns the one that the store names.
+func (s *Store) RawSnapshot(ctx context.Context, shared *redis.Client) (raw RawSnapshot, err error) {
+	n, there, err := s.namedSnapshot(ctx)
+	if err != nil || !there {
+		return raw, errors.Join(err, errors.New("no snapshot is named"))
+	}
+	raw.HeadKey, raw.Epoch = n.headKey(), n.epoch
+	if raw.Head, err = shared.Load(ctx, raw.HeadKey); err != nil {
+		return raw, err
+	}
+	h, err := decodeHead(raw.Head)
+	if err != nil {
+		return raw, err
+	}
+	for part := range h.parts {
+		raw.Keys = append(raw.Keys, h.partKey(part))
+		value, err := shared.Load(ctx, h.partKey(part))
+		if err != nil {
+			return raw, fmt.Errorf("part %d: %w", part, err)
+		}
+		raw.Parts = append(raw.Parts, value)
+	}
+	return raw, nil
+}
+
+// Name lets a head be loaded, with no lease, whatever is in it.
+func (s *Store) Name(ctx context.Context, epoch int64, head []byte) (redis.Key, error) {
+	n := nameOf(&snapshotHead{epoch: epoch}, head)
+	_, err := s.db.ExecContext(ctx, "UPDATE snapshot SET epoch = $1, digest = $2", n.epoch, n.digest)
+	return n.headKey(), err
+}
+
+// NameWith names a snapshot as a writer does that has a lease.
+func (s *Store) NameWith(ctx context.Context, l Lease, epoch int64) error {
+	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)})
+}
+
+// SnapshotLease is the name of the lease.
+const SnapshotLease = snapshotLease
+
+// Redigest writes the digests of parts into a head.
+func Redigest(head []byte, parts [][]byte) []byte {
+	h, err := decodeHead(head)
+	if err != nil {
+		panic(err)
+	}
+	for i, part := range parts {
+		h.parts[i] = nameOf(h, part).digestArray()
+	}
+	return h.encode()
+}
+
+func (n namedSnapshot) digestArray() (d [32]byte) {
+	copy(d[:], n.digest)
+	return d
+}
+
+// Where the fields of a head are.
+const (
+	VersionAt = len(snapshotMagic)
+	EpochAt   = VersionAt + 4 + snapshotIDSize
+	EntriesAt = EpochAt + 8
+)
+
+// DecodeSnapshot reads a head and, as if they were the ones it names, parts.
+func DecodeSnapshot(head []byte, parts [][]byte) (*Index, error) {
+	h, err := decodeHead(head)
+	if err != nil {
+		return nil, err
+	}
+	if len(parts) < len(h.parts) {
+		return nil, errMalformedSnapshot
+	}
+	for i := range h.parts {
+		h.parts[i] = nameOf(h, parts[i]).digestArray()
+	}
+	r := newReceived(h)
+	for i := range h.parts {
+		if err := r.put(i, parts[i]); err != nil {
+			return nil, err
+		}
+	}
+	return r.index()
+}
+
+// EncodeSnapshot is the inverse of DecodeSnapshot, but for the head's id.
+func (ix *Index) EncodeSnapshot() (head []byte, parts [][]byte) {
+	h, err := encodeSnapshot(ix, func(_ *snapshotHead, _ int, value []byte) error {
+		parts = append(parts, append([]byte(nil), value...))
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	return h.encode(), parts
+}

@@ -1,0 +1,286 @@
+package bank
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mediagate/internal/redis"
+)
+
+const (
+	// snapshotMin is how many signals an index has at least that is worth a snapshot.
+	// Fewer are read from the store in a few hundredths of a second.
+	snapshotMin = 10_000
+	// snapshotLease is what the one process holds that writes a snapshot.
+	snapshotLease = "snapshot"
+	leaseTTL      = 10 * time.Second
+	leaseRenewal  = 3 * time.Second
+	// snapshotTTL is how long values stay that nobody looks after.
+	snapshotTTL = time.Hour
+	// fewChanges, or one in a hundred, are not worth another snapshot.
+	fewChanges = 10_000
+	// checkInterval is how often it is checked whether Redis has the snapshot, and
+	// checkedParts how many of its parts are looked for each time.
+	checkInterval = 2 * time.Second
+	checkedParts  = 16
+	// writePatience is what one value and naming a snapshot may take.
+	writePatience = 10 * time.Second
+	// After an attempt that was in vain, and after a snapshot that was lost soon, the
+	// next one waits, longer each time, up to retryMax; steady is how long a snapshot
+	// stays that was not lost soon.
+	retryMax, steady = time.Minute, time.Minute
+	// restMin is how long a snapshot stays, whatever changes, and restPart how long at
+	// least for each of its parts.
+	restMin, restPart = 10 * time.Second, 250 * time.Millisecond
+)
+
+// SnapshotWriter keeps a snapshot of Live's index in Redis, for processes that begin.
+// Any number of processes may run one; they take turns.
+type SnapshotWriter struct {
+	store  *Store
+	live   *Live
+	shared *redis.Client
+	log    *slog.Logger
+	// least is snapshotMin, and rest restMin.
+	least int
+	rest  time.Duration
+	// named is the snapshot that was there last, and head what its values are; nil
+	// if that is not known.
+	named namedSnapshot
+	head  *snapshotHead
+	// next is the part to look for next.
+	next int
+	// pause is how long to wait after the next attempt that is in vain, until when
+	// none is made, seen when the snapshot was first seen, and wrote when it was
+	// written, if it was here.
+	pause              time.Duration
+	until, seen, wrote time.Time
+	failing            string
+	writes             *prometheus.CounterVec
+	epoch              prometheus.Gauge
+}
+
+// NewSnapshotWriter returns a writer that has not begun.
+func NewSnapshotWriter(store *Store, live *Live, shared *redis.Client, log *slog.Logger) *SnapshotWriter {
+	return &SnapshotWriter{
+		store: store, live: live, shared: shared, log: log, pause: checkInterval, least: snapshotMin, rest: restMin,
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mediagate_snapshot_writes_total",
+			Help: "Attempts to write a snapshot of the index to Redis, by outcome.",
+		}, []string{"outcome"}),
+		epoch: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mediagate_snapshot_epoch",
+			Help: "Number of the last commit in the snapshot that processes begin with, 0 if there is none.",
+		}),
+	}
+}
+
+// Describe and Collect show what was written.
+func (w *SnapshotWriter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(w, ch) }
+
+// Collect implements prometheus.Collector.
+func (w *SnapshotWriter) Collect(ch chan<- prometheus.Metric) {
+	w.writes.Collect(ch)
+	w.epoch.Collect(ch)
+}
+
+// Run writes a snapshot whenever there should be another one, until the context ends.
+// Without Redis it returns at once.
+func (w *SnapshotWriter) Run(ctx context.Context) error {
+	if w.shared == nil {
+		return nil
+	}
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for {
+		w.tend(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// tend looks after the snapshot, and tells of what keeps it from doing so, once.
+func (w *SnapshotWriter) tend(ctx context.Context) {
+	err := w.writeIfDue(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, ErrLeaseHeld) || errors.Is(err, redis.ErrBypassed) {
+		err = nil // somebody else does it; or Redis is told of by its client
+	}
+	switch {
+	case err == nil:
+		w.failing = ""
+	case err.Error() != w.failing:
+		w.failing = err.Error()
+		w.log.WarnContext(ctx, "snapshot cannot be written", "err", err)
+	}
+}
+
+func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
+	ix, err := w.live.Load()
+	if err != nil || ix.base.len()+ix.overlay.len() < w.least {
+		return nil //nolint:nilerr // there will be an index
+	}
+	n, there, err := w.store.namedSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	why, err := w.due(ctx, ix, n, there)
+	if why == "" || err != nil {
+		return err
+	}
+	l, err := w.store.Acquire(ctx, snapshotLease, NewHolder(), leaseTTL)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
+		defer cancel()
+		if err := w.store.Release(ctx, l); err != nil {
+			w.log.WarnContext(ctx, "lease of the snapshot cannot be released", "err", err)
+		}
+	}()
+	if now, _, err := w.store.namedSnapshot(ctx); err != nil || string(now.digest) != string(n.digest) {
+		return err // somebody else was quicker
+	}
+	began := time.Now()
+	err = w.write(ctx, l, ix, n)
+	if err != nil {
+		w.writes.WithLabelValues("failed").Inc()
+		w.wait()
+		return err
+	}
+	w.writes.WithLabelValues("ok").Inc()
+	w.wrote = time.Now()
+	w.log.InfoContext(ctx, "snapshot written", "epoch", ix.epoch, "why", why, "seconds", time.Since(began).Seconds())
+	return nil
+}
+
+// due tells why there should be another snapshot, and nothing if there need not.
+func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, there bool) (why string, err error) {
+	w.epoch.Set(float64(n.epoch))
+	if time.Now().Before(w.until) {
+		return "", nil
+	}
+	if time.Since(w.wrote) > steady {
+		w.pause = checkInterval
+	}
+	if !there {
+		w.named, w.head = namedSnapshot{}, nil
+		return "first", nil
+	}
+	complete, err := w.complete(ctx, n)
+	if err != nil {
+		return "", err
+	}
+	if !complete {
+		if time.Since(w.wrote) < steady {
+			w.wait()
+		}
+		return "lost", nil
+	}
+	if ix.epoch <= n.epoch || time.Since(w.seen) < max(w.rest, time.Duration(len(w.head.parts))*restPart) {
+		return "", nil
+	}
+	held := int64(ix.base.len() + ix.overlay.len())
+	few := min(fewChanges, held/100)
+	changed, err := w.store.changedSince(ctx, n.epoch, few+1)
+	// What a removed bank held is not among the changes.
+	if err != nil || changed <= few && w.head.signals()-held <= few {
+		return "", err
+	}
+	return "changes", nil
+}
+
+// wait puts the next attempt off.
+func (w *SnapshotWriter) wait() {
+	w.until = time.Now().Add(w.pause)
+	w.pause = min(2*w.pause, retryMax)
+}
+
+// complete tells whether Redis has the snapshot, as far as it is looked at this time,
+// and keeps what it has.
+func (w *SnapshotWriter) complete(ctx context.Context, n namedSnapshot) (bool, error) {
+	if w.head == nil || string(w.named.digest) != string(n.digest) {
+		w.named, w.head, w.seen = n, nil, time.Now()
+		h, err := receiveHead(ctx, w.shared, n)
+		var r *refusal
+		if errors.As(err, &r) && r.reason == isUnreachable {
+			return false, r.err
+		}
+		if err != nil {
+			return false, nil //nolint:nilerr // whatever it has, it is not the snapshot
+		}
+		w.head = h
+	}
+	keys := []redis.Key{n.headKey()}
+	for range min(checkedParts, len(w.head.parts)) {
+		w.next = (w.next + 1) % len(w.head.parts)
+		keys = append(keys, w.head.partKey(w.next))
+	}
+	for _, key := range keys {
+		if has, err := w.shared.Has(ctx, key, snapshotTTL); !has || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// write writes a snapshot, the parts first, then the head, and lets it be loaded
+// instead of that before, which it deletes then. If it fails it leaves nothing.
+func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before namedSnapshot) (err error) {
+	var kept []redis.Key
+	defer func() {
+		if err != nil {
+			w.remove(ctx, kept)
+		}
+	}()
+	keep := func(key redis.Key, value []byte) error {
+		ctx, cancel := context.WithTimeout(ctx, writePatience)
+		defer cancel()
+		kept = append(kept, key)
+		return w.shared.Keep(ctx, key, value, snapshotTTL)
+	}
+	renewed := time.Now()
+	h, err := encodeSnapshot(ix, func(h *snapshotHead, part int, value []byte) error {
+		if time.Since(renewed) > leaseRenewal {
+			if err := w.store.Renew(ctx, l, leaseTTL); err != nil {
+				return err
+			}
+			renewed = time.Now()
+		}
+		return keep(h.partKey(part), value)
+	})
+	if err != nil {
+		return err
+	}
+	head := h.encode()
+	named := nameOf(h, head)
+	if err := keep(named.headKey(), head); err != nil {
+		return err
+	}
+	naming, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
+	if err := w.store.nameSnapshot(naming, l, named); err != nil {
+		return err
+	}
+	if w.head != nil {
+		w.remove(ctx, w.head.keys(before))
+	}
+	w.named, w.head, w.next, w.seen = named, h, 0, time.Now()
+	w.epoch.Set(float64(h.epoch))
+	return nil
+}
+
+// remove deletes values. Those that stay end by themselves.
+func (w *SnapshotWriter) remove(ctx context.Context, keys []redis.Key) {
+	_ = w.shared.Delete(context.WithoutCancel(ctx), keys...)
+}
