@@ -231,7 +231,7 @@ func TestContainerServes(t *testing.T) {
 	if out, err := c.command(append(m.entrypoint, "check-config")...).CombinedOutput(); err == nil {
 		t.Errorf("without a key the configuration passes: %s", out)
 	}
-	if err := os.WriteFile(keyFile, []byte("s3cret\n"), 0o400); err != nil {
+	if err := os.WriteFile(keyFile, []byte("s3cret-0123456789\n"), 0o400); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := c.command(append(m.entrypoint, "version")...).Output(); err != nil || string(out) != "v1.2.3\n" {
@@ -258,8 +258,8 @@ func TestContainerServes(t *testing.T) {
 		want         int
 	}{
 		"no key":      {api + "/c/banks", "", http.StatusUnauthorized},
-		"another key": {api + "/c/banks", "s3cre", http.StatusUnauthorized},
-		"the key":     {api + "/c/banks", "s3cret", http.StatusOK},
+		"another key": {api + "/c/banks", "s3cret-012345678", http.StatusUnauthorized},
+		"the key":     {api + "/c/banks", "s3cret-0123456789", http.StatusOK},
 		"health":      {api + "/healthz", "", http.StatusOK},
 		"metrics":     {ops + "/metrics", "", http.StatusOK},
 	}

@@ -57,6 +57,7 @@ func TestGate(t *testing.T) {
 	t.Run("each kind of request is treated as decided", func(t *testing.T) { strict.treatsRequests(t, blocked) })
 	t.Run("credentials are the homeserver's to judge", func(t *testing.T) { strict.judgesNoCredentials(t, blocked) })
 	t.Run("parallel downloads cost one", func(t *testing.T) { strict.joinsDownloads(t) })
+	t.Run("every process learns its homeserver's name", func(t *testing.T) { strict.tellsItsName(t) })
 	t.Run("nothing secret is logged", func(t *testing.T) { strict.leaksNothing(t, spans) })
 }
 

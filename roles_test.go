@@ -103,7 +103,8 @@ func TestKeys(t *testing.T) {
 		"a space at last":           {[]string{in(hasher, a+" ")}, []string{hasher + ": line 1 is no key"}},
 		"not ASCII":                 {[]string{in(hasher, a+"é")}, []string{hasher + ": line 1 is no key"}},
 		"nothing but empty lines":   {[]string{in(hasher, "\n \r\n")}, []string{hasher + ": the file is empty"}},
-		"for everything and a role": {[]string{in(general, b+"\n"+a), in(matcher, a)}, []string{matcher + ": line 1 is a key for everything already: " + general + ": line 2"}},
+		"for everything and a role": {[]string{in(general, b+"\n"+a), in(matcher, a)}, []string{matcher + ": line 1 is a key for everything already"}},
+		"old and of a role":         {[]string{old + a, in(matcher, b+"\n"+a)}, []string{matcher + ": line 2 is a key for everything already"}},
 		"everything at once": {
 			[]string{in(general, a+"\ns3cret"), in(hasher, "s3cret s3cret s3cret\n\n"+a), in(matcher, "")},
 			[]string{general + ": line 2 is too short", hasher + ": line 1 is no key", hasher + ": line 3 is a key for everything", matcher + ": the file is empty"},

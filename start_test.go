@@ -35,6 +35,39 @@ func TestStartWaitsForTheStore(t *testing.T) {
 	waiting.stop(t)
 }
 
+// tellsItsName to processes that fetch nothing, with a token and without one. Else
+// they would take its media for that of others.
+func (s *site) tellsItsName(t *testing.T) {
+	_, want, _ := strings.Cut(s.admin.ID, ":")
+	for _, variable := range []string{"", "MEDIAGATE_HOMESERVER_TOKEN_FILE"} {
+		env := s.environment(t, map[string]string{"MEDIAGATE_ROLES": "GATE"})
+		delete(env, variable)
+		p := launch(t, env)
+		p.await(t, "it knows the name", func() bool { return len(p.printed.lines("the homeserver has told its name")) == 1 })
+		if got := p.printed.lines("the homeserver has told its name")[0]["name"]; got != want {
+			t.Errorf("without %q: %v, want %s", variable, got, want)
+		}
+	}
+}
+
+// TestHasherAndMatcherAreBothThere, in the order in which hma-matrix loses one.
+func TestHasherAndMatcherAreBothThere(t *testing.T) {
+	t.Parallel()
+	content := picture(t, realPicture)
+	for _, env := range []map[string]string{{"MEDIAGATE_ROLES": "HASHER,MATCHER"}, {"HMA_WORKER_ROLE": "HASHER,MATCHER"}} {
+		s := start(t, env)
+		for path, want := range map[string]string{"/h/hash": `{"pdq":"`, "/m/lookup": `{"pdq":{}}`} {
+			a, err := s.send(t.Context(), upload(t, path, "photo", "x", content, nil))
+			if err != nil || a.status != http.StatusOK || !strings.HasPrefix(string(a.body), want) {
+				t.Errorf("%v: %s: %d %s, %v", env, path, a.status, a.body, err)
+			}
+		}
+		for _, path := range []string{"/c/banks", "/v1/scan", "/_mediagate/check", contentScanner + "scan/a/b"} {
+			s.ask(t, request{path: path}, http.StatusNotFound)
+		}
+	}
+}
+
 // TestProcessesOfAllRolesStartAtOnce on one empty database, each of which creates
 // what must be there before anything is judged.
 func TestProcessesOfAllRolesStartAtOnce(t *testing.T) {

@@ -29,7 +29,16 @@ import (
 	"mediagate/media"
 )
 
-func TestMain(m *testing.M) { workertest.Main(postgrestest.Tests{M: m}) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == fetchCommand {
+		if err := fetchAlone(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	workertest.Main(postgrestest.Tests{M: m})
+}
 
 // location is where a test banks: in a file, or in PostgreSQL if the tests are told
 // to by MEDIAGATE_TEST_STORE=postgres.

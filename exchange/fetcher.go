@@ -86,21 +86,33 @@ func (f *Fetcher) Prepare(ctx context.Context) error {
 	if f.home == nil || !f.home.HasToken() {
 		return nil
 	}
-	x, err := f.store.Exchange(ctx, HomeserverExchange)
-	if err == nil && x.API != SynapseQuarantined {
-		return fmt.Errorf("the exchange %s is of another kind: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be removed", HomeserverExchange)
-	}
-	if !errors.Is(err, bank.ErrExchangeNotFound) {
+	found, err := f.findHome(ctx)
+	if found || err != nil {
 		return err
 	}
 	err = f.store.CreateExchange(ctx, bank.Exchange{Name: HomeserverExchange, API: SynapseQuarantined, Config: "{}", Enabled: true})
-	if errors.Is(err, bank.ErrBankExists) {
-		if x, again := f.store.Exchange(ctx, HomeserverExchange); again == nil && x.API == SynapseQuarantined {
-			return nil // another process has just done the same
-		}
-		return fmt.Errorf("there is a bank %s, which is the name of the homeserver's exchange: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be renamed", HomeserverExchange)
+	if !errors.Is(err, bank.ErrBankExists) {
+		return err
 	}
-	return err
+	// Another process may have been quicker.
+	if found, err = f.findHome(ctx); found || err != nil {
+		return err
+	}
+	return fmt.Errorf("there is a bank %s, which is the name of the homeserver's exchange: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be renamed", HomeserverExchange)
+}
+
+// findHome tells whether there is the homeserver's exchange.
+func (f *Fetcher) findHome(ctx context.Context) (found bool, err error) {
+	x, err := f.store.Exchange(ctx, HomeserverExchange)
+	switch {
+	case errors.Is(err, bank.ErrExchangeNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case x.API != SynapseQuarantined:
+		return false, fmt.Errorf("the exchange %s is of another kind: without MEDIAGATE_HOMESERVER_TOKEN_FILE it can be removed", HomeserverExchange)
+	}
+	return true, nil
 }
 
 // Run is Prepare, and runs all exchanges until the context ends. The homeserver's

@@ -128,23 +128,27 @@ func (r *runner) keep(ctx context.Context, until time.Time) {
 		}
 		began := time.Now()
 		attempt, cancel := context.WithDeadline(ctx, began.Add(r.pauses.renew))
-		err := r.checked(r.store.Renew(attempt, r.lease, r.pauses.lease))
+		err := r.store.Renew(attempt, r.lease, r.pauses.lease)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
 			expiry.Reset(time.Until(began.Add(r.pauses.lease)))
 			pause, failing = r.pauses.renew, false
 			continue
-		}
-		if ctx.Err() == nil && !failing {
+		case errors.Is(err, bank.ErrLeaseLost):
+			r.lose(err)
+		case ctx.Err() == nil && !failing:
 			r.log.WarnContext(ctx, "lease of an exchange cannot be renewed", "exchange", r.exchange.Name, "err", err)
 		}
 		pause, failing = r.pauses.renew/3, true
 	}
 }
 
-// checked stops all that needs the lease if the store says that it is another's.
+// checked returns the error of a commit. One that was refused because the lease is
+// another's stops all that needs it.
 func (r *runner) checked(err error) error {
 	if errors.Is(err, bank.ErrLeaseLost) {
+		r.log.WarnContext(r.ctx, "commit is refused: another process has the lease", "exchange", r.exchange.Name, "holder", r.lease.Holder)
 		r.lose(err)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,11 +67,31 @@ func roleOf(t testing.TB, f *exchange.Fetcher) role {
 	return role{shown, f.FetchNow(home), held}
 }
 
-// exec does something behind the store's back.
-func exec(t testing.TB, db *sql.DB, statements ...string) {
+// perform does something behind the store's back.
+func perform(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestManyPrepareAtOnce, as replicas do that are started together.
+func TestManyPrepareAtOnce(t *testing.T) {
+	b := newBench(t)
+	for range 10 {
+		var all sync.WaitGroup
+		for range 6 {
+			f := b.newFetcher()
+			all.Go(func() {
+				if err := f.Prepare(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if err := b.store.DeleteExchange(t.Context(), home); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,7 +154,7 @@ func TestStandByShowsWhatTheHolderKeeps(t *testing.T) {
 // usurp takes the lease of a fetcher, as if it had ended.
 func (b *bench) usurp() bank.Lease {
 	b.t.Helper()
-	exec(b.t, openDatabase(b.t, b.at), "UPDATE lease SET expires = 1")
+	perform(b.t, openDatabase(b.t, b.at), "UPDATE lease SET expires = 1")
 	l, err := b.store.Acquire(b.t.Context(), exchange.Lease(home), "usurper", long)
 	if err != nil {
 		b.t.Fatal(err)
@@ -242,10 +263,10 @@ func TestLeaseThatCannotBeRenewedIsGivenUp(t *testing.T) {
 	db := openDatabase(t, b.at)
 	trouble, end := "CREATE TRIGGER trouble BEFORE UPDATE ON lease BEGIN SELECT RAISE(ABORT, 'trouble'); END", "DROP TRIGGER trouble"
 	if strings.HasPrefix(b.at, "postgres:") {
-		exec(t, db, "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trouble''; END'")
+		perform(t, db, "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trouble''; END'")
 		trouble, end = "CREATE TRIGGER trouble BEFORE UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION trouble()", "DROP TRIGGER trouble ON lease"
 	}
-	exec(t, db, trouble)
+	perform(t, db, trouble)
 	await(t, "the status says what is wrong", func() bool {
 		status, shown := b.fetcher.Status(home)
 		return shown && !status.Succeeded && !status.UpToDate && strings.Contains(status.Problem, "take lease: ") && strings.Contains(status.Problem, "trouble")
@@ -261,7 +282,7 @@ func TestLeaseThatCannotBeRenewedIsGivenUp(t *testing.T) {
 	if log := b.log.String(); !strings.Contains(log, "lease of an exchange cannot be renewed") || !strings.Contains(log, "could not be renewed in time") {
 		t.Errorf("the log does not tell: %s", log)
 	}
-	exec(t, db, end)
+	perform(t, db, end)
 	close(held)
 	b.settle()
 	b.check("the item", text(1), "sha256 md5")

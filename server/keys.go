@@ -69,7 +69,7 @@ func (c Config) keyed() bool { return len(newKeyring(c)) > 0 }
 // and no key.
 func (c Config) validateKeys() error {
 	var problems []error
-	general := map[string]string{} // where the keys for everything are
+	general := map[string]bool{} // the keys for everything
 	for _, f := range c.keyFiles() {
 		for i, key := range f.lines() {
 			if key == "" {
@@ -80,9 +80,9 @@ func (c Config) validateKeys() error {
 			case err != nil:
 				problems = append(problems, fmt.Errorf("%s %w", where, err))
 			case f.opens == anyRole:
-				general[key] = where
-			case general[key] != "":
-				problems = append(problems, fmt.Errorf("%s is a key for everything already: %s", where, general[key]))
+				general[key] = true
+			case general[key]:
+				problems = append(problems, errors.New(where+" is a key for everything already, of MEDIAGATE_API_KEY_FILE or HMA_API_KEY"))
 			}
 		}
 	}

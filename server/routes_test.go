@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"mediagate/bank"
 	"mediagate/internal/secret"
 	"mediagate/server"
 )
@@ -292,22 +291,78 @@ func TestCuratorAloneWaitsForNoIndex(t *testing.T) {
 // TestFetchElsewhere: whoever does not fetch says so, and shows what the store has.
 func TestFetchElsewhere(t *testing.T) {
 	synapse := newFakeSynapse(t, "syt_home")
-	g := newGate(t, setup{homeserver: synapse.url, token: "syt_home", config: func(c *server.Config) { c.Roles = server.Curator }})
+	path := filepath.Join(t.TempDir(), "shared.db")
+	curator := newGate(t, setup{store: path, homeserver: synapse.url, token: "syt_home", config: func(c *server.Config) { c.Roles = server.Curator }})
 	const name, fetch = "SYNAPSE_QUARANTINE", "/v1/exchanges/SYNAPSE_QUARANTINE/fetch"
-	a := g.send("POST", fetch, "")
-	a.want(t, 202, `{"exchange":"SYNAPSE_QUARANTINE","fetching":false}`+"\n")
-	g.described(t, "POST", fetch, a)
-	if s := g.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":null`) {
+	elsewhere := func() {
+		t.Helper()
+		a := curator.send("POST", fetch, "")
+		a.want(t, 202, `{"exchange":"SYNAPSE_QUARANTINE","fetching":false}`+"\n")
+		curator.described(t, "POST", fetch, a)
+	}
+	elsewhere()
+	if s := curator.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":null`) {
 		t.Error(s)
 	}
-	if err := g.store.SetFetchStatus(t.Context(), name, bank.FetchStatus{Finished: time.Now(), Succeeded: true, UpToDate: true}); err != nil {
-		t.Fatal(err)
+	newGate(t, setup{store: path, homeserver: synapse.url, token: "syt_home", config: func(c *server.Config) { c.Roles = server.Cron }})
+	curator.await(name, "fetched elsewhere", status.succeeded)
+	elsewhere()
+	curator.json("PUT", "/c/exchange/"+name, `{"enabled":false}`)
+	if a := curator.send("POST", fetch, ""); a.status != 409 {
+		t.Error(a)
 	}
-	if s := g.get("/c/exchange/" + name + "/status"); !strings.Contains(s.body, `"last_fetch_succeeded":true`) {
-		t.Error(s)
+}
+
+// TestRefusalsAreDescribed holds what keys and roles lead to against the API's own
+// description.
+func TestRefusalsAreDescribed(t *testing.T) {
+	keyed := newGate(t, setup{config: func(c *server.Config) {
+		c.APIKey, c.HasherKey = secret.New("key"), secret.New("hasher-key-0123456789a") // the description is read with the first
+	}})
+	without := newGate(t, setup{config: func(c *server.Config) { c.Roles = server.Hasher }})
+	for _, path := range []string{"/v1/scan", "/v1/exchanges/X/fetch"} {
+		for _, key := range []string{"hasher-key-0123456789a", "unknown-key-0123456789", ""} {
+			a := keyed.asked("POST", path, key)
+			if a.status != 401 && a.status != 403 {
+				t.Errorf("%s with %q: %v", path, key, a)
+			}
+			keyed.described(t, "POST", path, a)
+		}
+		a := without.asked("POST", path, "")
+		if a.status != 404 {
+			t.Errorf("%s: %v", path, a)
+		}
+		without.described(t, "POST", path, a)
 	}
-	g.json("PUT", "/c/exchange/"+name, `{"enabled":false}`)
-	if a := g.send("POST", fetch, ""); a.status != 409 {
+}
+
+// TestSpellingsOpenNothing: a key for lookups comes to no bank, however it is asked
+// for.
+func TestSpellingsOpenNothing(t *testing.T) {
+	g := newGate(t, setup{config: withKeys})
+	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
+	if a := g.send("POST", "/c/banks", `{"name":"HIDDEN"}`, append(bearer("curator-key-0123456789"), "Content-Type", "application/json")...); a.status != 201 {
+		t.Fatal(a)
+	}
+	for _, key := range []string{"matcher-key-0123456789", "scanner-key-0123456789", ""} {
+		for _, path := range []string{
+			"/c/banks", "/c//banks", "//c/banks", "/c/banks/", "/c/banks?x=/m/", "/C/banks", "/m/../c/banks", "/m/..%2fc/banks", "/m/%2e%2e/c/banks", "/c%2fbanks", "/%63/banks",
+			"/c/./banks", "/c/banks;/m/", "/c/bank/HIDDEN", "/c/bank/%48IDDEN", "/c/bank//HIDDEN", "/_matrix/../c/banks", "/_matrix/media_proxy/unstable/scan/../../../../c/banks",
+			"/_mediagate/../c/banks", "/healthz/../c/banks", "/status%2f..%2fc/banks", "/readyz/c/banks",
+		} {
+			for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"} {
+				headers := bearer(key)
+				if key == "" {
+					headers = nil
+				}
+				a := g.send(method, path, `{"name":"OTHER"}`, append(headers, "Content-Type", "application/json", "X-HTTP-Method-Override", "GET")...)
+				if a.status < 400 || strings.Contains(a.body, "HIDDEN") {
+					t.Errorf("%s %s with %q: %d %s", method, path, key, a.status, a.body)
+				}
+			}
+		}
+	}
+	if a := g.send("GET", "/c/banks", "", bearer("curator-key-0123456789")...); a.status != 200 || strings.Count(a.body, "name") != 1 {
 		t.Error(a)
 	}
 }

@@ -51,7 +51,8 @@ type gate struct {
 type setup struct {
 	config  func(*server.Config)
 	media   func(*media.Config)
-	noIndex bool // nothing is ever loaded
+	noIndex bool   // nothing is ever loaded
+	store   string // the file of the banks; empty for one of its own
 	// homeserver and token are those of the configured homeserver, and exchanges
 	// run if there is one. They fetch once, and then when they are told to.
 	homeserver, token string
@@ -60,7 +61,11 @@ type setup struct {
 
 func newGate(t testing.TB, s setup) *gate {
 	t.Helper()
-	store, err := bank.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
+	path := s.store
+	if path == "" {
+		path = filepath.Join(t.TempDir(), "x.db")
+	}
+	store, err := bank.Open(t.Context(), "sqlite:"+path)
 	if err != nil {
 		t.Fatal(err)
 	}
