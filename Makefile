@@ -6,7 +6,7 @@ BENCH ?= .
 COUNT ?= 5
 BENCHTIME ?= 1s
 # Tests that need a tool which is missing are skipped, or fail if it is named
-# here, with commas: MEDIAGATE_TEST_REQUIRE=curl,synapse,nginx,postgres,redis
+# here, with commas: MEDIAGATE_TEST_REQUIRE=curl,synapse,nginx,postgres,redis,systemd,strace,mount
 export MEDIAGATE_TEST_REQUIRE ?=
 
 # internal/synapsetest looks for this release in this place.

@@ -117,7 +117,8 @@ func loadConfig(environ []string) (Config, error) {
 		"MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token, databasePassword: c.DatabasePassword,
 		"MEDIAGATE_REDIS_PASSWORD_FILE": c.Redis.Password, "MEDIAGATE_REDIS_SENTINEL_PASSWORD_FILE": c.Redis.SentinelPassword, redisKey: c.Redis.Key,
 	} {
-		if vars[name] != "" && strings.TrimSpace(value.Reveal()) == "" && (name != redisKey || !c.Redis.Configured()) { // which it is required with
+		required := name == redisKey && c.Redis.Configured() // and missed below
+		if vars[name] != "" && strings.TrimSpace(value.Reveal()) == "" && !required {
 			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
 		}
 	}

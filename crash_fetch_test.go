@@ -29,7 +29,17 @@ func TestFetchSurvivesKill(t *testing.T) {
 	env := s.environment(t, map[string]string{
 		"MEDIAGATE_EXCHANGE_INTERVAL": "100ms", "MEDIAGATE_MEDIA_WORKERS": "1", "MEDIAGATE_DATABASE_URL": databaseIn(dir)["MEDIAGATE_DATABASE_URL"],
 	})
-	m := &moderation{site: s, dir: dir, rng: rand.New(rand.NewPCG(crashSeed, 77))}
+	m := &moderation{site: s, rng: rand.New(rand.NewPCG(crashSeed, 77)), banked: func(t *testing.T) (n int) {
+		t.Helper()
+		db := openStore(t, dir)
+		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM content").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}}
 	for range 12 {
 		m.post(t)
 	}
@@ -44,7 +54,7 @@ func TestFetchSurvivesKill(t *testing.T) {
 			}
 			time.Sleep(time.Duration(m.rng.IntN(200)) * time.Millisecond) // the point of the crash, not a wait for anything
 			s.gate.kill()
-			m.endLeases(t)
+			endLeases(t, dir)
 			if round%10 == 9 {
 				s.gate = start(t, env)
 				m.check(t)
@@ -61,9 +71,9 @@ func TestFetchSurvivesKill(t *testing.T) {
 
 // endLeases lets the next process fetch at once. It would wait for as long as the
 // killed one may still be there, and be killed before it does anything.
-func (m *moderation) endLeases(t *testing.T) {
+func endLeases(t *testing.T, dir string) {
 	t.Helper()
-	db := openStore(t, m.dir)
+	db := openStore(t, dir)
 	var there int
 	err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM sqlite_master WHERE name = 'lease'").Scan(&there)
 	if err == nil && there > 0 { // it may have been killed before it made its tables
@@ -77,7 +87,7 @@ func (m *moderation) endLeases(t *testing.T) {
 // moderation is what an administrator has decided.
 type moderation struct {
 	*site
-	dir       string // of the database
+	banked    func(t *testing.T) int // how many contents there are in the database
 	rng       *rand.Rand
 	files     []file
 	decisions int
@@ -160,15 +170,7 @@ func (m *moderation) difference(t *testing.T) string {
 			want++
 		}
 	}
-	var banked int
-	db := openStore(t, m.dir)
-	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM content").Scan(&banked); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if banked != want {
+	if banked := m.banked(t); banked != want {
 		return fmt.Sprintf("%d contents are banked, want %d", banked, want)
 	}
 	if st := m.status(t); st["pending_items"] != 0.0 {

@@ -122,8 +122,8 @@ type placed struct {
 // curator is a client that changes banks of its own.
 type curator struct {
 	name string
-	rng  *rand.Rand
-	made int // banks
+	rng  *rand.Rand // nil for one that only looks
+	made int        // banks
 	// state holds what was acknowledged, and underWay the change that was not.
 	state    state
 	underWay *change
@@ -208,14 +208,23 @@ func contentPath(bank string, id int64) string {
 }
 
 // run makes changes until the server is gone, and reports each acknowledgement
-// with the number of what was added, or 0.
-func (c *curator) run(ctx context.Context, s *instance, acknowledged chan<- int64) error {
+// with the number of what was added, or 0. With an outage, which is closed when it
+// is over, it ends with the first change that fails, and also at that end.
+func (c *curator) run(ctx context.Context, s *instance, acknowledged chan<- int64, outage <-chan struct{}) error {
 	for {
+		select {
+		case <-outage:
+			return nil
+		default:
+		}
 		next := c.next()
 		c.underWay = &next
 		a, err := s.send(ctx, next.request)
 		if err != nil {
 			return nil // it is meant to be gone
+		}
+		if outage != nil && a.status >= http.StatusInternalServerError {
+			return nil
 		}
 		var told struct {
 			ID      int64 `json:"id"`
@@ -268,11 +277,25 @@ func (h *history) give(t *testing.T, id int64) {
 // crash lets all curators work and kills the server some time after so many
 // acknowledgements.
 func (h *history) crash(t *testing.T, s *instance, acknowledgements int, delay time.Duration) {
+	kill := func() { time.AfterFunc(delay, func() { _ = s.cmd.Process.Kill() }) }
+	if n := h.work(t, s, acknowledgements, kill, nil); n < acknowledgements {
+		t.Errorf("the clients stopped after %d changes:\n%s", n, s.printed)
+		s.kill()
+	}
+	<-s.ended
+}
+
+// work lets all curators work, does something after so many acknowledgements, and
+// returns how many there were when the last curator has ended.
+func (h *history) work(t *testing.T, s *instance, acknowledgements int, then func(), outage <-chan struct{}) (n int) {
 	acknowledged := make(chan int64)
 	var working sync.WaitGroup
 	for _, c := range h.clients {
+		if c.rng == nil {
+			continue
+		}
 		working.Go(func() {
-			if err := c.run(t.Context(), s, acknowledged); err != nil {
+			if err := c.run(t.Context(), s, acknowledged, outage); err != nil {
 				t.Error(err)
 			}
 		})
@@ -281,21 +304,16 @@ func (h *history) crash(t *testing.T, s *instance, acknowledgements int, delay t
 		working.Wait()
 		close(acknowledged)
 	}()
-	n := 0
 	for id := range acknowledged {
 		h.acknowledged++
 		if id != 0 {
 			h.give(t, id)
 		}
 		if n++; n == acknowledgements {
-			time.AfterFunc(delay, func() { _ = s.cmd.Process.Kill() })
+			then()
 		}
 	}
-	if n < acknowledgements {
-		t.Errorf("the clients stopped after %d changes:\n%s", n, s.printed)
-		s.kill()
-	}
-	<-s.ended
+	return n
 }
 
 // check compares a server that has restarted with what the curators know.

@@ -19,7 +19,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The tests below read Dockerfile and compose.yaml and do without a container
+// The tests below read Dockerfile and compose.single.yaml and do without a container
 // what those say. They do not build the image.
 
 // image is what the last stage of the Dockerfile makes, and how the first one
@@ -73,25 +73,32 @@ func readImage(t *testing.T) image {
 	return m
 }
 
-// composition is compose.yaml. A key that is not here fails the test: it would
-// not be looked at.
+// composition is what a compose file says. A key that is not here fails the test:
+// it would not be looked at.
 type composition struct {
-	Services struct {
-		Mediagate service
-	}
-	Secrets map[string]struct{ File string }
-	Volumes map[string]any
+	Services         map[string]service
+	Secrets, Configs map[string]struct{ File string }
+	Volumes          map[string]any
+	// What services take from.
+	Common      any `yaml:"x-mediagate"`
+	Environment any `yaml:"x-environment"`
 }
 
 type service struct {
-	Build, Image, Restart          string
+	Build, Image, Restart, User    string
+	Command                        []string
 	Environment                    map[string]string
 	Secrets, Ports, Volumes, Tmpfs []string
+	Configs                        []struct{ Source, Target string }
+	DependsOn                      map[string]struct{ Condition string } `yaml:"depends_on"`
+	Deploy                         struct{ Replicas int }
 	ReadOnly                       bool          `yaml:"read_only"`
 	CapDrop                        []string      `yaml:"cap_drop"`
 	SecurityOpt                    []string      `yaml:"security_opt"`
 	MemLimit                       string        `yaml:"mem_limit"`
+	ShmSize                        string        `yaml:"shm_size"`
 	PidsLimit                      int           `yaml:"pids_limit"`
+	StopSignal                     string        `yaml:"stop_signal"`
 	StopGracePeriod                time.Duration `yaml:"stop_grace_period"`
 	Healthcheck                    struct {
 		Test              []string
@@ -101,9 +108,14 @@ type service struct {
 	}
 }
 
-func readComposition(t *testing.T) composition {
+const (
+	single  = "compose.single.yaml"
+	cluster = "compose.yaml"
+)
+
+func readComposition(t *testing.T, file string) composition {
 	t.Helper()
-	raw, err := os.ReadFile("compose.yaml")
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +134,8 @@ func environment(m image, s service) map[string]string {
 }
 
 func TestContainerIsConfined(t *testing.T) {
-	m, c := readImage(t), readComposition(t)
-	s := c.Services.Mediagate
+	m, c := readImage(t), readComposition(t, single)
+	s := c.Services["mediagate"]
 	env := environment(m, s)
 	port := func(name string) string {
 		host, port, err := net.SplitHostPort(env[name])
@@ -147,6 +159,7 @@ func TestContainerIsConfined(t *testing.T) {
 		"the volume is declared":              declared && len(c.Volumes) == 1,
 		"nothing runs from /tmp":              len(s.Tmpfs) == 1 && strings.HasPrefix(s.Tmpfs[0], "/tmp:size=") && strings.Contains(s.Tmpfs[0], ",noexec,nosuid,nodev"),
 		"running requests may end":            s.StopGracePeriod > 20*time.Second,
+		"there is nothing else":               len(c.Services) == 1,
 		"both files check health alike":       slices.Equal(s.Healthcheck.Test, append([]string{"CMD"}, m.health...)),
 		"health is checked in time":           s.Healthcheck.Timeout > 5*time.Second && s.Healthcheck.Interval > 0 && s.Healthcheck.Retries > 0,
 	}
@@ -222,7 +235,7 @@ func (c *container) status(t *testing.T, address, key string) int {
 }
 
 func TestContainerServes(t *testing.T) {
-	m, s := readImage(t), readComposition(t).Services.Mediagate
+	m, s := readImage(t), readComposition(t, single).Services["mediagate"]
 	c := newContainer(t, m, s)
 	keyFile := c.root + m.env["MEDIAGATE_API_KEY_FILE"]
 	if err := os.MkdirAll(filepath.Dir(keyFile), 0o700); err != nil {
@@ -292,10 +305,10 @@ func TestContainerServes(t *testing.T) {
 	}
 }
 
-// TestContainerSettingsExist asks the program about every variable that the two
-// files name, comments included.
+// TestContainerSettingsExist asks the program about every variable that the files
+// name, comments included.
 func TestContainerSettingsExist(t *testing.T) {
-	for _, file := range []string{"Dockerfile", "compose.yaml"} {
+	for _, file := range []string{"Dockerfile", single, cluster, "mediagate.service"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -103,6 +103,12 @@ func start(t *testing.T, env map[string]string) *instance {
 // launch is start without waiting for anything, and kills in the end.
 func launch(t *testing.T, env map[string]string) *instance {
 	t.Helper()
+	return launchUnder(t, env)
+}
+
+// launchUnder is launch by another program, which must become the server.
+func launchUnder(t *testing.T, env map[string]string, by ...string) *instance {
+	t.Helper()
 	all := map[string]string{"MEDIAGATE_LISTEN": "127.0.0.1:0", "MEDIAGATE_OPS_LISTEN": "127.0.0.1:0"}
 	maps.Copy(all, env)
 	s := &instance{
@@ -113,6 +119,10 @@ func launch(t *testing.T, env map[string]string) *instance {
 		},
 	}
 	s.cmd.Stdout, s.cmd.Stderr = s.printed, s.printed
+	if len(by) > 0 {
+		s.cmd.Args = slices.Concat(by, []string{s.cmd.Path}, s.cmd.Args[1:])
+		s.cmd.Path = by[0]
+	}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

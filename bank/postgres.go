@@ -73,11 +73,11 @@ func postgresConfig(location string) (*pgx.ConnConfig, error) {
 	if _, given := config.RuntimeParams["application_name"]; !given {
 		config.RuntimeParams["application_name"] = "mediagate"
 	}
-	config.DialFunc = (&net.Dialer{
+	config.DialFunc = newPatience((&net.Dialer{
 		Timeout:         connectPatience,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadPeer, Interval: 5 * time.Second, Count: 3},
 		Control:         limitSilence,
-	}).DialContext
+	}).DialContext).connect
 	return config, nil
 }
 

@@ -326,20 +326,25 @@ func (h *hma) deleteExchange(c echo.Context) error {
 }
 
 // exchangeStatus tells HMA's fields, and three of ours: what is known of and not
-// banked yet, since when, and why the last fetch failed.
+// banked yet, since when, and why the last fetch failed. While the store cannot be
+// read it tells what is known without it, and that, if the exchange was ever fetched
+// here.
 func (h *hma) exchangeStatus(c echo.Context) error {
-	ctx := c.Request().Context()
-	x, err := h.store.Exchange(ctx, c.Param("exchange_name"))
-	if err != nil {
-		return exchangeErrors(c, err)
+	ctx, name := c.Request().Context(), c.Param("exchange_name")
+	status, here := h.fetcher.Status(name)
+	x, err := h.store.Exchange(ctx, name)
+	var sources, pending int
+	var oldest time.Time
+	if err == nil {
+		sources, pending, oldest, err = h.store.CountSources(ctx, x.Name)
 	}
-	sources, pending, oldest, err := h.store.CountSources(ctx, x.Name)
-	if err != nil {
-		return err
-	}
-	status, here := h.fetcher.Status(x.Name)
-	if !here {
+	switch {
+	case err == nil && !here:
 		status = x.Status
+	case err != nil && (!here && status.Finished.IsZero() || errors.Is(err, bank.ErrExchangeNotFound)):
+		return exchangeErrors(c, err)
+	case err != nil:
+		h.log.ErrorContext(ctx, "status without the store", "exchange", name, "err", err)
 	}
 	out := map[string]any{
 		"checkpoint_ts": nil, "running_fetch_start_ts": unixTime(status.Started), "last_fetch_complete_ts": unixTime(status.Finished),
@@ -349,7 +354,11 @@ func (h *hma) exchangeStatus(c echo.Context) error {
 	if !status.Finished.IsZero() {
 		out["last_fetch_succeeded"] = status.Succeeded
 	}
-	if status.Problem != "" {
+	if err != nil {
+		out["fetched_items"], out["pending_items"], out["up_to_date"] = nil, nil, false
+		out["last_error"] = "the bank store cannot be read: " + err.Error()
+	}
+	if status.Problem != "" && (here || err == nil) {
 		out["last_error"] = status.Problem
 	}
 	return h.json(c, http.StatusOK, out)

@@ -64,7 +64,7 @@ func Shared(t testing.TB) *Server {
 		synapsetest.RequireOrSkip(t, "postgres", err)
 	}
 	shared.once.Do(func() {
-		shared.s, shared.err = create(programs, hasty)
+		shared.s, shared.err = create(programs, "", hasty)
 		if shared.err == nil {
 			shared.err = shared.s.start()
 		}
@@ -79,11 +79,17 @@ func Shared(t testing.TB) *Server {
 // by default, with further settings as name=value.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
+	return StartIn(t, "", settings...)
+}
+
+// StartIn is Start in a folder of the caller's, which has a short path.
+func StartIn(t testing.TB, dir string, settings ...string) *Server {
+	t.Helper()
 	programs, err := find()
 	if err != nil {
 		synapsetest.RequireOrSkip(t, "postgres", err)
 	}
-	s, err := create(programs, settings)
+	s, err := create(programs, dir, settings)
 	if err != nil {
 		t.Fatal(err)
 	}

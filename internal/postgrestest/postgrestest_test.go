@@ -1,9 +1,11 @@
 package postgrestest_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"mediagate/internal/postgrestest"
 )
@@ -29,5 +31,33 @@ func TestDatabasesAreApart(t *testing.T) {
 	s := postgrestest.Shared(t)
 	for range 2 {
 		s.Exec(t, postgrestest.DatabaseOf(t, postgrestest.NewDatabase(t)), "CREATE TABLE mine (n BIGINT)")
+	}
+}
+
+func TestServerIsPausedAndGoesOn(t *testing.T) {
+	s := postgrestest.Start(t)
+	asked := func() error {
+		c, err := net.Dial("tcp", s.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }() // it has served
+		if err := c.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		// Whether it would encrypt.
+		if _, err := c.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Read(make([]byte, 1))
+		return err
+	}
+	s.Pause(t)
+	if err := asked(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a paused server answers, or refuses: %v", err)
+	}
+	s.Resume(t)
+	if got := s.Exec(t, "postgres", "SELECT 7"); got != "7" {
+		t.Errorf("%q", got)
 	}
 }

@@ -46,8 +46,10 @@ func find() (string, error) {
 }
 
 // create makes the folder of a server. As root, which PostgreSQL refuses to be
-// run by, it is the user postgres' or nobody's.
-func create(programs string, settings []string) (s *Server, err error) {
+// run by, it is the user postgres' or nobody's. It is in another folder, or the
+// system's for temporary files if that is empty: those of tests have paths that are
+// too long for a socket.
+func create(programs, in string, settings []string) (s *Server, err error) {
 	s = &Server{programs: programs, settings: settings}
 	if os.Getuid() == 0 {
 		u, err := user.Lookup("postgres")
@@ -66,8 +68,7 @@ func create(programs string, settings []string) (s *Server, err error) {
 		}
 		s.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	// Not of the test's, whose path is too long for a socket.
-	if s.dir, err = os.MkdirTemp("", "postgrestest"); err != nil {
+	if s.dir, err = os.MkdirTemp(in, "postgrestest"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -222,6 +223,39 @@ func (s *Server) Kill(t testing.TB) {
 	s.end(syscall.SIGKILL)
 }
 
+// Pause stops the server and all its processes in whatever they do. Nobody is told:
+// the system goes on to take connections, and what is sent on them.
+func (s *Server) Pause(t testing.TB) {
+	t.Helper()
+	if err := s.signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	// A server that is paused does not do what its end asks for.
+	t.Cleanup(func() { _ = s.signal(syscall.SIGCONT) }) // it may have ended
+}
+
+// Resume lets a server that was paused go on.
+func (s *Server) Resume(t testing.TB) {
+	t.Helper()
+	if err := s.signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// signal reaches the server before its processes, so that it cannot start others
+// meanwhile.
+func (s *Server) signal(sig syscall.Signal) error {
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	for _, pid := range childrenOf(s.cmd.Process.Pid) {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Restart starts a server that was killed.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
@@ -238,13 +272,23 @@ func (s *Server) psql(ctx context.Context, database, statement string) *exec.Cmd
 // between bars.
 func (s *Server) Exec(t testing.TB, database, statement string) string {
 	t.Helper()
+	out, err := s.TryExec(t, database, statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TryExec is Exec for a statement that may fail.
+func (s *Server) TryExec(t testing.TB, database, statement string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := s.psql(ctx, database, statement)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v: %s", statement, err, stderr.String())
+		return "", fmt.Errorf("%s: %w: %s", statement, err, stderr.String())
 	}
-	return strings.TrimSuffix(stdout.String(), "\n")
+	return strings.TrimSuffix(stdout.String(), "\n"), nil
 }
