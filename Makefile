@@ -13,7 +13,7 @@ export MEDIAGATE_TEST_REQUIRE ?=
 SYNAPSE_VERSION := 1.160.0
 SYNAPSE := .cache/synapse-$(SYNAPSE_VERSION)
 
-.PHONY: build test peers bench bench-record fuzz lint tidy generate clean
+.PHONY: build test peers bench bench-record bench-scale fuzz lint tidy generate clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o mediagate .
@@ -38,6 +38,10 @@ bench: ## the benchmarks that BENCH names, COUNT times, beside published figures
 bench-record: ## bench, and the table in a file of the day and the processor, to be committed
 	$(MAKE) bench RECORD=internal/benchtable/results
 
+bench-scale: ## what a deployment is sized by, beside our targets; SCALE has flags of internal/scalebench
+	$(GO) run ./internal/scalebench $(SCALE) | tee scale.out
+	$(GO) run ./internal/benchtable $(if $(RECORD),-record $(RECORD) -of scale) < scale.out
+
 fuzz: ## every fuzz target, FUZZ inputs each
 	@set -e; for package in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
@@ -59,4 +63,4 @@ generate: ## the configuration table of the README, the assembly of package pdq
 	$(GO) test -run TestREADMEHasTheConfiguration . -update
 
 clean:
-	rm -f mediagate bench.out
+	rm -f mediagate bench.out scale.out

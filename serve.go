@@ -19,7 +19,7 @@ import (
 // serve builds every part and runs them until the context ends.
 func serve(ctx context.Context, config Config) (err error) {
 	log := newLogger(os.Stderr, config.LogLevel)
-	flush, err := startTracing(ctx, log)
+	flush, traced, err := startTracing(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func serve(ctx context.Context, config Config) (err error) {
 		log.WarnContext(ctx, "there is no token of an administrator: what is quarantined is not fetched, and media for other servers is not let pass")
 	}
 	srv := server.New(config.Server, server.Parts{
-		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log,
+		Pool: pool, Store: store, Live: live, Scanner: scan, Fetcher: fetcher, Home: home, Metrics: metrics, Log: log, Traced: traced,
 	})
 	roles := config.Server.Roles
 	log.InfoContext(ctx, "starting", "version", version(), "roles", roles.String())

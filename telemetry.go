@@ -43,11 +43,11 @@ func (h traceHandler) WithGroup(name string) slog.Handler {
 }
 
 // startTracing sets up OpenTelemetry by its standard OTEL_ variables. Without
-// any, nothing is exported. flush must be called at the end.
-func startTracing(ctx context.Context, log *slog.Logger) (flush func(context.Context) error, err error) {
+// any, nothing is exported, and traced is false. flush must be called at the end.
+func startTracing(ctx context.Context, log *slog.Logger) (flush func(context.Context) error, traced bool, err error) {
 	none := func(context.Context) error { return nil }
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") { // the SDK leaves this one to us
-		return none, nil
+		return none, false, nil
 	}
 	var options []autoexport.SpanOption
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
@@ -57,21 +57,21 @@ func startTracing(ctx context.Context, log *slog.Logger) (flush func(context.Con
 	}
 	exporter, err := autoexport.NewSpanExporter(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("start tracing: %w", err)
+		return nil, false, fmt.Errorf("start tracing: %w", err)
 	}
 	if _, off := exporter.(noExporter); off || autoexport.IsNoneSpanExporter(exporter) {
-		return none, nil
+		return none, false, nil
 	}
 	res, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "mediagate"), attribute.String("service.version", version())),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil {
-		return nil, fmt.Errorf("start tracing: %w", err)
+		return nil, false, fmt.Errorf("start tracing: %w", err)
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry cannot be exported", "err", err) }))
-	return provider.Shutdown, nil
+	return provider.Shutdown, true, nil
 }
 
 // noExporter stands for the wish to export nothing.

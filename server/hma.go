@@ -113,15 +113,17 @@ func isDigits(s string) bool {
 // slashes is sent to.
 const mergedSlashes = "merged slashes"
 
+var doubledSlashes = regexp.MustCompile(`/{2,}`)
+
 // cleanPath routes as WSGI servers do: by the decoded path, leading slashes
 // counted once. Doubled slashes inside lead to a redirect if there is a route.
 func cleanPath(next echo.HandlerFunc) echo.HandlerFunc {
-	doubled := regexp.MustCompile(`/{2,}`)
 	return func(c echo.Context) error {
 		u := c.Request().URL
 		path := "/" + strings.TrimLeft(u.Path, "/")
-		merged := doubled.ReplaceAllString(path, "/")
-		if merged != path {
+		merged := path
+		if strings.Contains(path, "//") {
+			merged = doubledSlashes.ReplaceAllString(path, "/")
 			target := *u
 			target.Scheme, target.Host, target.Path, target.RawPath = "", "", merged, ""
 			c.Set(mergedSlashes, target.String())

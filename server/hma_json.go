@@ -240,6 +240,11 @@ func (w *writer) object(o object) {
 
 func (w *writer) text(s string) {
 	w.WriteByte('"')
+	if isPlain(s) {
+		w.WriteString(s)
+		w.WriteByte('"')
+		return
+	}
 	for _, r := range s {
 		switch {
 		case r == '"' || r == '\\':
@@ -258,6 +263,16 @@ func (w *writer) text(s string) {
 		}
 	}
 	w.WriteByte('"')
+}
+
+// isPlain tells texts that both ways write as they are.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; b < 0x20 || b >= 0x7F || b == '"' || b == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // float writes a number as Python's repr does, and in quotations as Rust does:

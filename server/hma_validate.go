@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 )
@@ -199,7 +200,7 @@ func (m *model) boolParameter(field string) bool {
 // before the others.
 func queryModel(c echo.Context, known ...string) *model {
 	params := queryParameters(c.Request().URL.RawQuery)
-	m := &model{given: object{}}
+	m := &model{given: make(object, 0, len(params))}
 	for _, name := range known {
 		if v, ok := params.get(name); ok {
 			m.given = append(m.given, member{name, v})
@@ -213,10 +214,13 @@ func queryModel(c echo.Context, known ...string) *model {
 	return m
 }
 
+// usualParameters is how many parameters most requests stay within.
+const usualParameters = 4
+
 // queryParameters splits a query as Werkzeug does: the first value of a name
 // counts, and what cannot be decoded stays as it is.
 func queryParameters(raw string) object {
-	o := object{}
+	o := make(object, 0, usualParameters)
 	for pair := range strings.SplitSeq(raw, "&") {
 		if pair == "" {
 			continue
@@ -231,6 +235,9 @@ func queryParameters(raw string) object {
 }
 
 func decodeParameter(s string) string {
+	if !strings.ContainsAny(s, "+%") {
+		return keepUTF8(s)
+	}
 	s = strings.ReplaceAll(s, "+", " ")
 	var out strings.Builder
 	for i := 0; i < len(s); {
@@ -250,7 +257,7 @@ func decodeParameter(s string) string {
 
 // keepUTF8 writes bytes that are no UTF-8 as percent signs and digits again.
 func keepUTF8(s string) string {
-	if strings.ToValidUTF8(s, "") == s {
+	if utf8.ValidString(s) {
 		return s
 	}
 	var out strings.Builder

@@ -19,22 +19,25 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		route, method := s.routeOf(c), methodOf(c.Request().Method)
-		span := trace.SpanFromContext(c.Request().Context())
-		span.SetName(method + " " + route)
-		// The instrumentation has recorded what the client wrote; this overwrites it.
-		span.SetAttributes(attribute.String("http.route", route), attribute.String("url.path", route),
-			attribute.String("http.request.method_original", method), attribute.String("server.address", ""),
-			attribute.String("user_agent.original", ""), attribute.String("client.address", ""))
+		if span := trace.SpanFromContext(c.Request().Context()); span.IsRecording() {
+			span.SetName(method + " " + route)
+			// The instrumentation has recorded what the client wrote; this overwrites it.
+			span.SetAttributes(attribute.String("http.route", route), attribute.String("url.path", route),
+				attribute.String("http.request.method_original", method), attribute.String("server.address", ""),
+				attribute.String("user_agent.original", ""), attribute.String("client.address", ""))
+		}
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
-		status := c.Response().Status
-		s.seconds.WithLabelValues(route, method, strconv.Itoa(status)).Observe(time.Since(start).Seconds())
+		status, seconds := c.Response().Status, time.Since(start).Seconds()
+		s.seconds.WithLabelValues(route, method, strconv.Itoa(status)).Observe(seconds)
 		level := slog.LevelDebug
 		if status >= http.StatusInternalServerError {
 			level = slog.LevelWarn
 		}
-		s.log.Log(c.Request().Context(), level, "request", "route", route, "method", method, "status", status, "seconds", time.Since(start).Seconds())
+		if ctx := c.Request().Context(); s.log.Enabled(ctx, level) {
+			s.log.Log(ctx, level, "request", "route", route, "method", method, "status", status, "seconds", seconds)
+		}
 		return nil
 	}
 }

@@ -68,6 +68,26 @@ var goals = []goal{
 	{"Lookup", "allocs/op", 0, 0},
 }
 
+// scaleGoals are those of internal/scalebench.
+var scaleGoals = []goal{
+	{"ColdStart/hashes=1000000/from=redis", "sec/op", 1, 0},
+	{"ColdStart/hashes=1000000/from=sqlite", "sec/op", 5, 0},
+	{"ColdStart/hashes=1000000/from=postgres", "sec/op", 5, 0},
+	{"Memory/hashes=1000000/state=settled", "MiB", 300, 0},
+	{"Memory/hashes=10000000/state=settled", "MiB", 1.6 * 1024, 0},
+	{"Memory/hashes=10000000/state=swapping", "MiB", 3.2 * 1024, 0},
+	{"Hook/state=swapping", "errors", 0, 0},
+	{"Hook/state=swapping", "p99/quiet", 2, 0},
+	{"Hook/state=redis_away", "errors", 0, 0},
+	{"Hook/state=redis_away", "p99/quiet", 2, 0},
+	{"CachedAgain", "sec/op", 10, 0},
+	{"Enforced", "sec/op", 2, 0},
+	{"LookupRequests/hashes=1000000/handler=mediagate", "req/s", 40e3, 0},
+}
+
+// suites are what is measured in one run. What of one was not is told.
+var suites = [][]goal{goals, scaleGoals}
+
 // tolerance is by how much of it a limit may be missed: what one machine's figures
 // differ by between days.
 const tolerance = 0.10

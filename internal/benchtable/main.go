@@ -4,8 +4,8 @@
 //	go test -run '^$' -bench . -benchmem -count 5 ./... | go run ./internal/benchtable
 //
 // It describes the machine it runs on, which must be the one that measured. With
-// -record it also writes the table into a folder, to a file named for the day and
-// the processor. A target that is not met is told and is no failure; input with a
+// -record it also writes the table into a folder, to a file named for the day, the
+// processor and what -of says. A target that is not met is told and is no failure; input with a
 // failed benchmark, an unreadable line or no benchmark at all is.
 package main
 
@@ -25,14 +25,15 @@ import (
 
 func main() {
 	record := flag.String("record", "", "also write the table to a file in this `folder`")
+	of := flag.String("of", "", "a `word` that the file's name ends in, beside the table of go test's benchmarks")
 	flag.Parse()
-	if err := run(os.Stdin, os.Stdout, *record); err != nil {
+	if err := run(os.Stdin, os.Stdout, *record, *of); err != nil {
 		fmt.Fprintln(os.Stderr, "benchtable:", err)
 		os.Exit(1)
 	}
 }
 
-func run(in io.Reader, out io.Writer, record string) error {
+func run(in io.Reader, out io.Writer, record, of string) error {
 	measured, cpu, err := read(in)
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func run(in io.Reader, out io.Writer, record string) error {
 	if record != "" {
 		err := os.MkdirAll(record, 0o750)
 		if err == nil {
-			err = os.WriteFile(filepath.Join(record, at.file()), table.Bytes(), 0o600)
+			err = os.WriteFile(filepath.Join(record, at.file(of)), table.Bytes(), 0o600)
 		}
 		if err != nil {
 			return fmt.Errorf("record the table: %w", err)
@@ -61,10 +62,9 @@ type machine struct{ day, cpu, goVersion, platform, level, hugePages string }
 
 var unsafeInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// file is the name of the machine's results of the day.
-func (m machine) file() string {
-	cpu := strings.Trim(unsafeInNames.ReplaceAllString(strings.ToLower(m.cpu), "-"), "-")
-	return m.day + "-" + cpu + ".md"
+// file is the name of the machine's results of the day, of what a word says.
+func (m machine) file(of string) string {
+	return m.day + "-" + strings.Trim(unsafeInNames.ReplaceAllString(strings.ToLower(m.cpu+" "+of), "-"), "-") + ".md"
 }
 
 // amd64Level is the GOAMD64 that this program was built with, as what it reports on

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,6 +130,24 @@ func TestMet(t *testing.T) {
 	}
 }
 
+// TestWhatWasNotMeasured names the rest of a suite of which something was, and nothing
+// of another.
+func TestWhatWasNotMeasured(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(strings.NewReader("BenchmarkHook/hashes=1000000/state=swapping-2 1 0 errors 1.5 p99/quiet\n"), &out, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	said := out.String()
+	for text, want := range map[string]int{
+		"Not measured: ": len(scaleGoals) - 2, "Not measured: Hook/state=swapping": 0, "Not measured: Hook/state=redis_away, ≤ 0 errors": 1,
+		"Not measured: LookupRequests/hashes=1000000/handler=mediagate, ≥ 40000 req/s": 1, "| met |": 2,
+	} {
+		if got := strings.Count(said, text); got != want {
+			t.Errorf("%q is there %d times, want %d:\n%s", text, got, want, said)
+		}
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for value, want := range map[float64]string{
 		0: "0", 0.00123456: "0.00123", 0.35: "0.35", 0.9999: "1", 1: "1", 3.9: "3.9", 13.44: "13.4", 99.96: "100", 100: "100", 123.4: "123", 153846.4: "153846",
@@ -159,14 +178,20 @@ func TestHugePages(t *testing.T) {
 func TestRun(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "results")
 	var out bytes.Buffer
-	if err := run(strings.NewReader("cpu: AMD EPYC 9R14 (2.6 GHz)\nBenchmarkHash-2 1 1 allocs/op\n"), &out, folder); err != nil {
+	if err := run(strings.NewReader("cpu: AMD EPYC 9R14 (2.6 GHz)\nBenchmarkHash-2 1 1 allocs/op\n"), &out, folder, ""); err != nil {
 		t.Fatal(err)
 	}
 	recorded, err := os.ReadFile(filepath.Join(folder, time.Now().Format(time.DateOnly)+"-amd-epyc-9r14-2-6-ghz.md"))
 	if err != nil || string(recorded) != out.String() || !strings.Contains(out.String(), "| **not met** |") {
 		t.Errorf("%v: recorded\n%s\nprinted\n%s", err, recorded, &out)
 	}
-	if err := run(strings.NewReader(""), &out, filepath.Join(folder, "none")); err == nil {
+	scale := filepath.Join(folder, time.Now().Format(time.DateOnly)+"-unknown-processor-scale.md")
+	if err := run(strings.NewReader("BenchmarkCachedAgain-2 1 1 sec/op\n"), io.Discard, folder, "scale"); err != nil {
+		t.Error(err)
+	} else if _, err := os.Stat(scale); err != nil {
+		t.Error(err)
+	}
+	if err := run(strings.NewReader(""), &out, filepath.Join(folder, "none"), ""); err == nil {
 		t.Error("no benchmarks, and no error")
 	}
 	if _, err := os.Stat(filepath.Join(folder, "none")); err == nil {
