@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,4 +153,31 @@ func TestReplicaFarBehindLoadsAnew(t *testing.T) {
 			t.Errorf("one change is not followed up: %v loads", got)
 		}
 	})
+}
+
+// TestNudgesCannotKeepAnIndexerBusy floods one with nudges, which anybody can send who
+// reaches Redis. They bring it to look at the store, but no more than twenty times a
+// second.
+func TestNudgesCannotKeepAnIndexerBusy(t *testing.T) {
+	server := redistest.Start(t)
+	s := onSQLite.newStore(t)
+	x := bank.NewIndexer(s, bank.NewLive(), newShared(t, server), discard())
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	defer run.Wait()
+	defer cancel()
+	flood := newShared(t, server)
+	run.Go(func() {
+		for ctx.Err() == nil {
+			_ = flood.Nudge(ctx)
+		}
+	})
+	began := time.Now()
+	run.Go(func() { _ = x.Run(ctx) })
+	refreshes := func() float64 { return counted(t, x)["mediagate_index_refreshes_total ok"] }
+	comes(t, 30*time.Second, "a refresh for nudges", func() bool { return refreshes() >= 20 })
+	got, took := refreshes(), time.Since(began)
+	if most := took.Seconds()*(20+1) + 3; got > most {
+		t.Errorf("%v refreshes in %v", got, took)
+	}
 }
