@@ -55,6 +55,9 @@ func serve(ctx context.Context, config Config) (err error) {
 	indexer := bank.NewIndexer(store, live, shared, log)
 	scan := scanner.New(config.Scan, pool, live, home, log)
 	scan.Share(shared)
+	if home != nil && home.HasToken() {
+		scan.Expect(exchange.HomeserverExchange)
+	}
 	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
 	snapshots := bank.NewSnapshotWriter(store, live, shared, log)
 	metrics.MustRegister(pool, indexer, snapshots, scan, fetcher)

@@ -114,6 +114,37 @@ func TestProcessesOfAllRolesStartAtOnce(t *testing.T) {
 		if named := s.printed.lines("starting"); len(named) != 1 || fmt.Sprint(named[0]["roles"]) != strings.ToUpper(roles) {
 			t.Errorf("%s starts as %v", roles, named)
 		}
+	}
+	// Nobody makes the exchange again without a process that fetches, and as long
+	// nothing is known.
+	replicas["CRON"].stop(t)
+	delete(replicas, "CRON")
+	delete(env, "MEDIAGATE_HOMESERVER_TOKEN_FILE")
+	delete(env, "MEDIAGATE_HOMESERVER_URL")
+	env["MEDIAGATE_ROLES"] = "SCANNER"
+	apart := launch(t, env) // it knows of no homeserver, and its store does
+	apart.awaitListening(t)
+	apart.await(t, "it says: "+unknown, func() bool {
+		a, err := apart.send(t.Context(), request{path: "/readyz"})
+		return err == nil && string(a.body) == unknown
+	})
+	apart.stop(t)
+	epochs := func(s *instance) string {
+		_, rest, _ := strings.Cut(s.metrics(t), "\nmediagate_index_epoch ")
+		epoch, _, _ := strings.Cut(rest, "\n")
+		return epoch
+	}
+	before := map[string]string{"SCANNER": epochs(replicas["SCANNER"]), "GATE": epochs(replicas["GATE"])}
+	curator.ask(t, request{method: http.MethodDelete, path: "/c/exchange/SYNAPSE_QUARANTINE"}, http.StatusOK)
+	for roles, epoch := range before {
+		s := replicas[roles]
+		s.await(t, roles+" knows of the change", func() bool { return epochs(s) != epoch })
+		if a, err := s.send(t.Context(), request{path: "/readyz"}); err != nil || string(a.body) != unknown {
+			t.Errorf("%s says %q, %v", roles, a.body, err)
+		}
+	}
+	replicas["SCANNER"].ask(t, request{method: http.MethodPost, path: "/v1/scan", body: strings.NewReader("x")}, http.StatusServiceUnavailable)
+	for _, s := range replicas {
 		s.stop(t)
 	}
 }

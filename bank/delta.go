@@ -22,8 +22,8 @@ type delta struct {
 	signals  signals
 	newest   newest
 	removed  []int64
-	// awaiting is what Index.Awaiting returns.
-	awaiting []string
+	// exchanges are the names of all, and awaiting is what Index.Awaiting returns.
+	exchanges, awaiting []string
 	// held is how many signals the store holds in all, of each kind; read only for
 	// a full delta.
 	held counts
@@ -104,6 +104,9 @@ func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) 
 			return err
 		}
 		if d.banks, err = listBanks(ctx, tx); err != nil {
+			return err
+		}
+		if d.exchanges, err = names(ctx, tx, "SELECT name FROM exchange ORDER BY name"); err != nil {
 			return err
 		}
 		if d.awaiting, err = listAwaiting(ctx, tx); err != nil {

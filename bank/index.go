@@ -28,9 +28,10 @@ type Index struct {
 	// orphaned tells that a bank was removed whose contents base still holds.
 	orphaned bool
 	// disabled holds Content.DisableUntil where it is not Enabled.
-	disabled map[int64]int64
-	awaiting []string
-	counts   func() map[SignalType]int
+	disabled  map[int64]int64
+	exchanges []string // sorted
+	awaiting  []string
+	counts    func() map[SignalType]int
 }
 
 // Match is one banked signal that an item's signal matches.
@@ -54,7 +55,7 @@ func newIndex(d delta) (*Index, error) {
 	}
 	ix := &Index{
 		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
-		disabled: make(map[int64]int64), awaiting: d.awaiting,
+		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting,
 	}
 	ix.setDisabled(d.contents)
 	ix.counts = sync.OnceValue(ix.count)
@@ -83,7 +84,7 @@ func (ix *Index) setDisabled(contents []indexed) {
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
 		epoch: d.epoch, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
-		hidden: copied(ix.hidden), disabled: ix.disabled, awaiting: d.awaiting,
+		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting,
 	}
 	if ix.disables(d) {
 		next.disabled = copied(ix.disabled)
@@ -151,7 +152,7 @@ func (ix *Index) merged() *Index {
 	)
 	next := &Index{
 		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPart(held), overlay: newPart(signals{}), disabled: ix.disabled,
-		awaiting: ix.awaiting,
+		exchanges: ix.exchanges, awaiting: ix.awaiting,
 	}
 	next.counts = sync.OnceValue(next.count)
 	return next
@@ -179,6 +180,12 @@ func (ix *Index) held() (n int64) {
 		})
 	}
 	return n
+}
+
+// HasExchange tells whether there is an exchange of that name, enabled or not.
+func (ix *Index) HasExchange(name string) bool {
+	_, found := slices.BinarySearch(ix.exchanges, name)
+	return found
 }
 
 // Awaiting names the exchanges that are enabled, feed a bank that is on, and have

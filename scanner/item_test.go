@@ -480,8 +480,8 @@ func TestNothingIsJudgedTooEarly(t *testing.T) {
 		t.Errorf("it does not say which: %v", err)
 	}
 	alone := scanner.New(defaults, g.pool, g.live, nil, slog.New(slog.DiscardHandler))
-	if v, err := alone.Scan(t.Context(), scanner.V1, []byte("hello")); v.Outcome != scanner.Opaque || err != nil {
-		t.Errorf("without a homeserver: %s, %v", v.Outcome, err)
+	if v, err := alone.Scan(t.Context(), scanner.V1, []byte("hello")); !errors.Is(err, bank.ErrNotReady) {
+		t.Errorf("without a homeserver of its own: %s, %v", v.Outcome, err)
 	}
 	change(g.store.Commit(t.Context(), "ON", bank.Fetched{Completed: true}))
 	for name, call := range calls {
@@ -495,6 +495,13 @@ func TestNothingIsJudgedTooEarly(t *testing.T) {
 	change(g.store.DeleteExchange(t.Context(), "NEW"))
 	if err := g.Ready(); err != nil {
 		t.Errorf("one that is gone is waited for: %v", err)
+	}
+	expecting := scanner.New(defaults, g.pool, g.live, g.home.client(t, nil), slog.New(slog.DiscardHandler))
+	expecting.Expect("GONE")
+	notReady(expecting, "an exchange that there must be was deleted")
+	expecting.Expect("ON")
+	if err := expecting.Ready(); err != nil {
+		t.Errorf("one that is there is waited for: %v", err)
 	}
 	g.settled(t)
 }

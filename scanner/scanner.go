@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,18 +92,20 @@ const (
 
 // Scanner decides about items. It is safe for concurrent use.
 type Scanner struct {
-	config  Config
-	pool    *media.Pool
-	live    *bank.Live
-	home    *homeserver.Client // nil if none is configured
-	log     *slog.Logger
-	cache   *cache
-	shared  *shared
-	slots   *slots
-	flights flights
-	scans   *prometheus.HistogramVec
-	matched *prometheus.CounterVec
-	joined  prometheus.Counter
+	config Config
+	pool   *media.Pool
+	live   *bank.Live
+	home   *homeserver.Client // nil if none is configured
+	// expected is the exchange that there must be, empty for none.
+	expected string
+	log      *slog.Logger
+	cache    *cache
+	shared   *shared
+	slots    *slots
+	flights  flights
+	scans    *prometheus.HistogramVec
+	matched  *prometheus.CounterVec
+	joined   prometheus.Counter
 }
 
 // New returns a Scanner that decodes in pool and judges by what is live. home is
@@ -127,6 +130,11 @@ func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Clie
 		}),
 	}
 }
+
+// Expect has nothing judged while there is no exchange of that name: somebody has
+// deleted it, and what it will bank when it is there again is not known. It must be
+// called before anything else.
+func (s *Scanner) Expect(exchange string) { s.expected = exchange }
 
 // Share has the scanner look in Redis for what others have found out, and tell them
 // what it finds out as long as Run runs. It must be called before anything else; client
@@ -202,7 +210,11 @@ func (s *Scanner) index() (*bank.Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if names := ix.Awaiting(); s.home != nil && len(names) > 0 {
+	names := ix.Awaiting()
+	if s.expected != "" && !ix.HasExchange(s.expected) {
+		names = append(slices.Clip(names), s.expected)
+	}
+	if len(names) > 0 {
 		return nil, fmt.Errorf("%w: %s has not been fetched once", bank.ErrNotReady, strings.Join(names, ", "))
 	}
 	return ix, nil
