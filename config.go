@@ -125,7 +125,7 @@ func loadConfig(environ []string) (Config, error) {
 	if c.DatabaseWait < 0 {
 		problems = append(problems, errors.New("MEDIAGATE_DATABASE_WAIT must not be negative"))
 	}
-	problems = append(problems, c.chooseToken(), c.chooseKey(), c.chooseRoles(), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate(), c.Redis.Validate())
+	problems = append(problems, c.chooseToken(), c.chooseKey(), c.chooseRoles(vars), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate(), c.Redis.Validate())
 	if c.Homeserver.Configured() {
 		problems = append(problems, c.Server.ValidateGate())
 	}
@@ -165,8 +165,13 @@ func (c *Config) chooseKey() error {
 }
 
 // chooseRoles settles which of two settings says what this process does.
-func (c *Config) chooseRoles() error {
+func (c *Config) chooseRoles(vars map[string]string) error {
 	name := "MEDIAGATE_ROLES"
+	for _, name := range []string{name, "HMA_WORKER_ROLE"} {
+		if value, set := vars[name]; set && value == "" { // which the library takes for unset, and that is all roles
+			return fmt.Errorf("%s is empty: leave it out for all roles", name)
+		}
+	}
 	switch {
 	case c.HMARoles == 0:
 	case c.Server.Roles == 0:

@@ -17,7 +17,8 @@ func TestRoles(t *testing.T) {
 		problem string // the error, or its end
 	}{
 		"neither":                {nil, 0, ""},
-		"empty":                  {[]string{ours, old}, 0, ""},
+		"empty":                  {[]string{ours}, 0, "MEDIAGATE_ROLES is empty: leave it out for all roles"},
+		"empty, old":             {[]string{ours + "CRON", old}, 0, "HMA_WORKER_ROLE is empty: leave it out for all roles"},
 		"HMA's trap":             {[]string{ours + "HASHER,MATCHER"}, server.Hasher | server.Matcher, ""},
 		"the other way round":    {[]string{ours + "MATCHER,HASHER"}, server.Hasher | server.Matcher, ""},
 		"in the old variable":    {[]string{old + "HASHER,MATCHER"}, server.Hasher | server.Matcher, ""},
@@ -68,6 +69,9 @@ func TestRolesNeedTheirSettingsOnly(t *testing.T) {
 		"hasher without a key":      {[]string{"MEDIAGATE_ROLES=HASHER", reached}, "MEDIAGATE_API_KEY_FILE"},
 		"matcher without a key":     {[]string{"MEDIAGATE_ROLES=MATCHER", reached}, "MEDIAGATE_API_KEY_FILE"},
 		"curator without a key":     {[]string{"MEDIAGATE_ROLES=CURATOR", reached}, "MEDIAGATE_API_KEY_FILE"},
+		"hasher without its key":    {[]string{"MEDIAGATE_ROLES=HASHER,MATCHER", "MEDIAGATE_MATCHER_KEY_FILE=" + keyFile(t, "0123456789abcdef")}, "MEDIAGATE_HASHER_KEY_FILE is required"},
+		"curator without its key":   {[]string{"MEDIAGATE_ROLES=CURATOR", "MEDIAGATE_HASHER_KEY_FILE=" + keyFile(t, "0123456789abcdef")}, "MEDIAGATE_CURATOR_KEY_FILE is required"},
+		"scanner of items only":     {[]string{"MEDIAGATE_ROLES=SCANNER,MATCHER", "MEDIAGATE_MATCHER_KEY_FILE=" + keyFile(t, "0123456789abcdef")}, ""},
 		"cron":                      {[]string{"MEDIAGATE_ROLES=CRON", home, reached}, ""},
 		"hook's time, no gate":      {[]string{"MEDIAGATE_ROLES=SCANNER", home, "MEDIAGATE_HOOK_TIMEOUT=1h"}, ""},
 		"scan's time, no scanner":   {[]string{"MEDIAGATE_ROLES=GATE", home, "MEDIAGATE_CONTENT_SCANNER_TIMEOUT=1h"}, ""},

@@ -84,6 +84,13 @@ func (c Config) Validate() error {
 	} else if c.Roles.Has(Hasher|Matcher|Curator|Scanner) && !c.keyed() && !isLoopback(c.Listen) {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines: set MEDIAGATE_API_KEY_FILE, or listen on 127.0.0.1", c.Listen))
 	}
+	if c.Roles != 0 && c.keyed() {
+		for _, f := range c.keyFiles() {
+			if f.opens&(Hasher|Matcher|Curator) == f.opens && c.Roles.Has(f.opens) && !newKeyring(c).opensAny(f.opens) {
+				problems = append(problems, fmt.Errorf("%s is required, or MEDIAGATE_API_KEY_FILE: the role %s is asked for, and no key opens its routes", f.setting, f.opens))
+			}
+		}
+	}
 	if err := c.validateKeys(); err != nil {
 		problems = append(problems, err)
 	}

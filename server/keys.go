@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -107,6 +108,11 @@ func newKeyring(c Config) keyring {
 		}
 	}
 	return k
+}
+
+// opensAny tells whether there is a key for some of those roles.
+func (k keyring) opensAny(roles Roles) bool {
+	return slices.ContainsFunc(k, func(held heldKey) bool { return held.opens&roles != 0 })
 }
 
 // opened returns the roles that a key opens, none for a key that is not known. A
