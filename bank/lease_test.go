@@ -1,6 +1,7 @@
 package bank_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mediagate/bank"
+	"mediagate/internal/postgrestest"
 )
 
 // long is longer than any test takes.
@@ -290,5 +292,57 @@ func testLostBookkeepingIsRefused(t *testing.T, e engine) {
 	}
 	if got := tasks(t, s, "X"); !cmp.Equal(got, map[string]string{"p": "hash"}) || exchangeOf(t, s, "X").Checkpoint != "1" {
 		t.Errorf("%v at %s", got, exchangeOf(t, s, "X").Checkpoint)
+	}
+}
+
+// TestWaitingForALeaseEndsWithTheContext: and nothing else is said to be wrong. Only
+// PostgreSQL lets itself be interrupted while it waits for a lock.
+func TestWaitingForALeaseEndsWithTheContext(t *testing.T) {
+	location := postgrestest.NewDatabase(t)
+	s, other := openStore(t, location), openStore(t, location)
+	l := acquire(t, s, "x", "a")
+	tx, err := other.Begin(t.Context())
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), "UPDATE lease SET expires = expires")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	for name, do := range map[string]func(ctx context.Context) error{
+		"take":    func(ctx context.Context) error { return errorOf(s.Acquire(ctx, "x", "b", long)) },
+		"renew":   func(ctx context.Context) error { return s.Renew(ctx, l, long) },
+		"release": func(ctx context.Context) error { return s.Release(ctx, l) },
+		"commit":  func(ctx context.Context) error { return s.SetFetchStatus(ctx, l, "NONE", bank.FetchStatus{}) },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		err := do(ctx)
+		if ctx.Err() == nil || err == nil || strings.Contains(err.Error(), "rolled back") {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+}
+
+// TestLeaseIsLocked for longer than locks are waited for.
+func TestLeaseIsLocked(t *testing.T) {
+	location := postgrestest.NewDatabase(t)
+	s, hasty := openStore(t, location), openStore(t, location+"&lock_timeout=50ms")
+	acquire(t, s, "x", "a")
+	tx, err := s.Begin(t.Context())
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), "UPDATE lease SET expires = expires")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hasty.Acquire(t.Context(), "x", "b", long); !bank.IsLocked(err) {
+		t.Error(err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hasty.Acquire(t.Context(), "x", "b", long); !errors.Is(err, bank.ErrLeaseHeld) || bank.IsLocked(err) {
+		t.Error(err)
 	}
 }

@@ -80,9 +80,12 @@ func (s *Store) commit(ctx context.Context, do func(tx *sql.Tx) error) error {
 		return err
 	}
 	if err := do(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		return errors.Join(err, rollBack(tx))
 	}
 	if err := tx.Commit(); err != nil {
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			err = ctx.Err() // which has ended it
+		}
 		// Lost on the way to a server or back, it may have taken effect.
 		return fmt.Errorf("commit: %w", err)
 	}
@@ -116,7 +119,16 @@ func (s *Store) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(tx), tx.Rollback())
+	return errors.Join(do(tx), rollBack(tx))
+}
+
+// rollBack ends a transaction that is not to be committed. It has ended already, and
+// that is no failure of its own, if its context has.
+func rollBack(tx *sql.Tx) error {
+	if err := tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
+		return err
+	}
+	return nil
 }
 
 // change is write for what changes matching: it counts the epoch up, first, so

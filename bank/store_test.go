@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -281,5 +282,28 @@ func TestParseSignal(t *testing.T) {
 		if err != nil && len(tt.text) > 8 && strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: the error repeats the signal", name)
 		}
+	}
+}
+
+// TestCommitEndsWithTheContext: what was given up is not there, and the error says
+// that it was given up, and nothing else.
+func TestCommitEndsWithTheContext(t *testing.T) { eachEngine(t, testCommitEndsWithTheContext) }
+
+func testCommitEndsWithTheContext(t *testing.T, e engine) {
+	s := e.newStore(t)
+	if err := s.CreateExchange(t.Context(), bank.Exchange{Name: "X", API: "a", Config: "{}"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	content := bank.SourceContent{Key: "k", Signals: []bank.Signal{{Type: bank.MD5, Value: strings.Repeat("x", 16)}}}
+	err := s.ChangeSlowly(ctx, "X", content, func() {
+		cancel()
+		time.Sleep(200 * time.Millisecond) // by then the transaction has been ended
+	})
+	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "rolled back") {
+		t.Error(err)
+	}
+	if known, err := s.Sources(t.Context(), "X", []string{"k"}); err != nil || known["k"] {
+		t.Errorf("%v, %v", known, err)
 	}
 }

@@ -19,6 +19,14 @@ var (
 	passingStates  = []string{"25006", "25P03", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05"}
 )
 
+// IsLocked tells whether an error of a Store is that somebody else's transaction has
+// not ended for as long as locks are waited for.
+func IsLocked(err error) bool {
+	var told *pgconn.PgError
+	var file *sqlitedriver.Error
+	return errors.As(err, &told) && told.Code == "55P03" || errors.As(err, &file) && file.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
 // IsUnavailable tells whether an error of a Store is about the database, which
 // cannot be asked or written to now, and not about what it was asked. The same may
 // succeed later. It is false for errors of anything else, those of other

@@ -84,7 +84,7 @@ func TestUnavailableFile(t *testing.T) {
 		}
 		defer func() { _ = c.Close() }()
 		_, err = c.ExecContext(t.Context(), "BEGIN IMMEDIATE")
-		if (err != nil) != (i == 1) || bank.IsUnavailable(err) != (i == 1) {
+		if (err != nil) != (i == 1) || bank.IsUnavailable(err) != (i == 1) || bank.IsLocked(err) != (i == 1) {
 			t.Errorf("writer %d: %v", i, err)
 		}
 	}

@@ -1,8 +1,10 @@
 package exchange
 
 import (
+	"context"
 	"time"
 
+	"mediagate/bank"
 	"mediagate/media"
 )
 
@@ -37,3 +39,26 @@ func (f *Fetcher) SetLease(lease, renew, standBy time.Duration) {
 
 // Lease names the lease of an exchange.
 func Lease(name string) string { return leaseOf(name) }
+
+// EndAtExpiry lets holdings end just when their leases expire, each followed by
+// another one, and counts those that were ended by what was the one before's.
+func (f *Fetcher) EndAtExpiry(times int) (lost int) {
+	r := f.newRunner(context.Background(), bank.Exchange{}, nil)
+	defer r.stop()
+	ended, cancel := context.WithCancel(r.ctx)
+	cancel()
+	for n := range times {
+		_, lose := context.WithCancelCause(r.ctx)
+		r.lose = lose
+		r.keep(ended, time.Now().Add(time.Duration(n%50)*time.Microsecond), lose)
+		next, loseNext := context.WithCancelCause(r.ctx)
+		r.lose = loseNext
+		time.Sleep(100 * time.Microsecond)
+		if next.Err() != nil {
+			lost++
+		}
+		lose(nil)
+		loseNext(nil)
+	}
+	return lost
+}

@@ -222,7 +222,7 @@ func (f *Fetcher) Reconsider() { notify(f.changed) }
 
 // Status returns how the fetches of an exchange that runs here are going. While
 // another process has its lease, what the store says holds; if the store refuses the
-// lease, that is the problem.
+// lease, or does not say for long who has it, that is the problem.
 func (f *Fetcher) Status(name string) (bank.FetchStatus, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -276,7 +276,7 @@ type runner struct {
 
 	mu      sync.Mutex
 	holding bool   // has this process the lease?
-	refused string // why it cannot have it, unless another process has
+	refused string // why it cannot have it, unless another process has, or may have
 	status  bank.FetchStatus
 	kept    bank.FetchStatus // what the store has
 }

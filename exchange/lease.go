@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -36,36 +37,69 @@ func (r *runner) take() (l bank.Lease, until time.Time, ok bool) {
 	// A new name each time: what an earlier holder of this process has not finished
 	// is not taken for that of the next.
 	holder := bank.NewHolder()
-	for told := ""; r.ctx.Err() == nil; {
+	for w := (wait{runner: r}); r.ctx.Err() == nil; {
 		began := time.Now()
 		// A lease that was taken is known to be: it could not be released else.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.pauses.renew)
 		l, err := r.store.Acquire(ctx, leaseOf(r.exchange.Name), holder, r.pauses.lease)
+		late := !errors.Is(err, bank.ErrLeaseHeld) && (ctx.Err() != nil || bank.IsLocked(err))
 		cancel()
 		if err == nil {
 			return l, began.Add(r.pauses.lease), true
 		}
-		free := !errors.Is(err, bank.ErrLeaseHeld)
-		r.mu.Lock()
-		r.refused = ""
-		if free {
-			r.refused = err.Error()
-		}
-		r.mu.Unlock()
-		switch {
-		case err.Error() == told:
-		case free:
-			r.log.ErrorContext(r.ctx, "exchange cannot be fetched", "exchange", r.exchange.Name, "err", err)
-		default:
-			r.log.InfoContext(r.ctx, "exchange is left to another process", "exchange", r.exchange.Name, "err", err)
-		}
-		told = err.Error()
+		w.explain(err, began, late)
 		select {
 		case <-r.ctx.Done():
 		case <-time.After(jittered(r.pauses.standBy)):
 		}
 	}
 	return bank.Lease{}, time.Time{}, false
+}
+
+// lateAttempts is how many attempts to take a lease may be late in a row before that
+// is told. A commit of its holder keeps its row, and on a slow disk takes seconds.
+const lateAttempts = 3
+
+// wait is one for a lease.
+type wait struct {
+	*runner
+	told  string    // what was logged last
+	late  int       // attempts in a row
+	since time.Time // when the first of them began
+}
+
+// explain tells why an attempt to take the lease has failed. One that was late says
+// nothing of who has it, so what was known before is shown until that has lasted for
+// longer than a lease.
+func (w *wait) explain(err error, began time.Time, late bool) {
+	if !late {
+		w.late = 0
+	} else {
+		if w.late++; w.late == 1 {
+			w.since = began
+		}
+		if w.late < lateAttempts || time.Since(w.since) <= w.pauses.lease {
+			return
+		}
+		err = fmt.Errorf("whether it is fetched by another process is not known: %w", err)
+	}
+	held := errors.Is(err, bank.ErrLeaseHeld)
+	w.mu.Lock()
+	w.refused = ""
+	if !held {
+		w.refused = err.Error()
+	}
+	w.mu.Unlock()
+	switch {
+	case err.Error() == w.told:
+	case held:
+		w.log.InfoContext(w.ctx, "exchange is left to another process", "exchange", w.exchange.Name, "err", err)
+	case late:
+		w.log.WarnContext(w.ctx, "lease of an exchange cannot be asked for", "exchange", w.exchange.Name, "err", err)
+	default:
+		w.log.ErrorContext(w.ctx, "exchange cannot be fetched", "exchange", w.exchange.Name, "err", err)
+	}
+	w.told = err.Error()
 }
 
 // hold fetches until the context ends or the lease is lost, and then releases it.
@@ -83,7 +117,7 @@ func (r *runner) hold(l bank.Lease, until time.Time) {
 	var all sync.WaitGroup
 	all.Go(func() { r.poll(ctx, q) })
 	all.Go(func() { q.drain(ctx) })
-	all.Go(func() { r.keep(ctx, until) })
+	all.Go(func() { r.keep(ctx, until, lose) })
 	all.Wait() // they end with the context
 	r.mu.Lock()
 	r.holding = false
@@ -116,9 +150,10 @@ func (r *runner) lastStatus(ctx context.Context, until time.Time) bank.FetchStat
 var errExpired = errors.New("the lease could not be renewed in time")
 
 // keep renews the lease. Once it may be another's, by this process's clock, all that
-// needs it is stopped, whatever the database is doing.
-func (r *runner) keep(ctx context.Context, until time.Time) {
-	expiry := time.AfterFunc(time.Until(until), func() { r.lose(errExpired) })
+// needs it is stopped, whatever the database is doing. lose is this holding's: the
+// timer may go off when the next one has begun.
+func (r *runner) keep(ctx context.Context, until time.Time, lose context.CancelCauseFunc) {
+	expiry := time.AfterFunc(time.Until(until), func() { lose(errExpired) })
 	defer expiry.Stop()
 	for pause, failing := r.pauses.renew, false; ; {
 		select {
@@ -136,7 +171,7 @@ func (r *runner) keep(ctx context.Context, until time.Time) {
 			pause, failing = r.pauses.renew, false
 			continue
 		case errors.Is(err, bank.ErrLeaseLost):
-			r.lose(err)
+			lose(err)
 		case ctx.Err() == nil && !failing:
 			r.log.WarnContext(ctx, "lease of an exchange cannot be renewed", "exchange", r.exchange.Name, "err", err)
 		}

@@ -292,6 +292,98 @@ func TestLeaseThatCannotBeRenewedIsGivenUp(t *testing.T) {
 	await(t, "the status is good", func() bool { return b.problem(home) == "" })
 }
 
+// newServedBench is newBench over PostgreSQL: SQLite does not let itself be interrupted
+// while it waits for a lock.
+func newServedBench(t *testing.T) *bench {
+	t.Helper()
+	t.Setenv("MEDIAGATE_TEST_STORE", "postgres")
+	return newBench(t)
+}
+
+// lockLeases keeps the rows of all leases until it is released, as a commit does on a
+// disk that is slow.
+func (b *bench) lockLeases() (release func()) {
+	b.t.Helper()
+	tx, err := openDatabase(b.t, b.at).BeginTx(b.t.Context(), nil)
+	if err == nil {
+		_, err = tx.ExecContext(b.t.Context(), "UPDATE lease SET expires = expires")
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return func() {
+		b.t.Helper()
+		if err := tx.Rollback(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// TestSlowCommitIsNoFailure: who stands by cannot ask for the lease meanwhile, and goes
+// on to show what the store says.
+func TestSlowCommitIsNoFailure(t *testing.T) {
+	b := newServedBench(t)
+	b.lease = func(f *exchange.Fetcher) { f.SetLease(long, 50*time.Millisecond, 20*time.Millisecond) }
+	b.start()
+	b.settle()
+	second := b.second()
+	await(t, "the second one stands by", func() bool {
+		return strings.Contains(b.log.String(), "exchange is left to another process")
+	})
+	release := b.lockLeases()
+	for range 100 { // it tries more than ten times
+		if status, shown := second.Status(home); shown {
+			t.Fatalf("it says %+v", status)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	release()
+	b.add(local("a"), text(1))
+	b.quarantine(local("a"))
+	b.settle()
+	for _, message := range []string{"exchange cannot be fetched", "lease of an exchange cannot be asked for"} {
+		if log := b.log.String(); strings.Contains(log, message) {
+			t.Errorf("the log tells of a failure: %s", log)
+		}
+	}
+}
+
+// TestLeaseThatNobodyCanAskForIsTold: after the time of a lease nobody may fetch at
+// all, and then that shows.
+func TestLeaseThatNobodyCanAskForIsTold(t *testing.T) {
+	b := newServedBench(t)
+	b.lease = func(f *exchange.Fetcher) {
+		f.SetLease(600*time.Millisecond, 100*time.Millisecond, 20*time.Millisecond)
+	}
+	b.start()
+	b.settle()
+	second := b.second()
+	release := b.lockLeases()
+	for name, f := range map[string]*exchange.Fetcher{"who had it": b.fetcher, "who had it not": second} {
+		await(t, name+" tells", func() bool {
+			status, shown := f.Status(home)
+			if strings.Contains(status.Problem, "rolled back") {
+				t.Errorf("%s says %q", name, status.Problem)
+			}
+			return shown && !status.Succeeded && !status.UpToDate && strings.HasPrefix(status.Problem, "whether it is fetched by another process is not known: take lease: ")
+		})
+	}
+	if log := b.log.String(); !strings.Contains(log, "lease of an exchange cannot be asked for") {
+		t.Errorf("the log does not tell: %s", log)
+	}
+	release()
+	await(t, "one of them fetches", func() bool { return roleOf(t, b.fetcher) == fetches || roleOf(t, second) == fetches })
+	await(t, "the other one stands by", func() bool { return roleOf(t, b.fetcher) == standsBy || roleOf(t, second) == standsBy })
+}
+
+// TestLateExpiryEndsNoOtherHolding: the timer of one may go off when the next one has
+// begun.
+func TestLateExpiryEndsNoOtherHolding(t *testing.T) {
+	if lost := newBench(t).newFetcher().EndAtExpiry(5000); lost > 0 {
+		t.Errorf("%d holdings were ended by the expiry of the one before", lost)
+	}
+}
+
 // TestCommitMayTakeLongerThanALease: nobody can take it meanwhile, and if it were
 // stopped, it would never be done.
 func TestCommitMayTakeLongerThanALease(t *testing.T) {

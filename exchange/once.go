@@ -78,7 +78,7 @@ func (r *runner) once(l bank.Lease, until time.Time) error {
 	ctx, lose := context.WithCancelCause(r.ctx)
 	r.lease, r.lose = l, lose
 	var keeping sync.WaitGroup
-	keeping.Go(func() { r.keep(ctx, until) })
+	keeping.Go(func() { r.keep(ctx, until, lose) })
 	r.begin()
 	err := r.round(ctx, newQuarantine(r))
 	if cause := context.Cause(ctx); cause != nil {
