@@ -116,14 +116,15 @@ func (f *fleet) ask(t *testing.T, hash, mxc string) verdicts {
 // become waits until all three say the same.
 func (f *fleet) become(t *testing.T, want, hash, mxc string, deadline time.Duration) {
 	t.Helper()
-	all, last := verdicts{want, want, want}, verdicts{}
+	all := verdicts{want, want, want}
 	for end := time.Now().Add(deadline); ; time.Sleep(10 * time.Millisecond) {
 		now := time.Now() // before they are asked: a slow answer is an old one
-		if last = f.ask(t, hash, mxc); last == all {
+		got := f.ask(t, hash, mxc)
+		if got == all {
 			return
 		}
 		if now.After(end) {
-			t.Fatalf("not within %s: %+v, want that it %s", deadline, last, want)
+			t.Fatalf("not within %s: %+v, want that it %s", deadline, got, want)
 		}
 	}
 }
