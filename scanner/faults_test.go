@@ -107,7 +107,7 @@ func (l *load) goesOn(t *testing.T, n int64) {
 func (l *load) shares(t *testing.T, what string) {
 	t.Helper()
 	from := l.shared(t)
-	for end := time.Now().Add(back); l.shared(t) < from+50; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(back); l.shared(t) < from+10; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: nothing is shared %v later", what, back)
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sony/gobreaker/v2"
 )
 
 // metrics count what is asked of Redis. Labels are closed sets.
@@ -37,4 +38,19 @@ func newMetrics() metrics {
 func (m metrics) timed(operation string) func() {
 	start := time.Now()
 	return func() { m.seconds.WithLabelValues(operation).Observe(time.Since(start).Seconds()) }
+}
+
+// Describe and Collect make the numbers available to a registry.
+func (c *Client) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *Client) Collect(ch chan<- prometheus.Metric) {
+	bypassed := 0.0
+	if c.breaker.State() != gobreaker.StateClosed {
+		bypassed = 1
+	}
+	ch <- prometheus.MustNewConstMetric(bypassedDesc, prometheus.GaugeValue, bypassed)
+	c.metrics.operations.Collect(ch)
+	c.metrics.rejected.Collect(ch)
+	c.metrics.seconds.Collect(ch)
 }

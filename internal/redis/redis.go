@@ -16,7 +16,6 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +23,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/sony/gobreaker/v2"
@@ -36,20 +34,6 @@ const (
 	MaxLarge = 4 << 20
 )
 
-// budget is what an operation on small values may take, with connecting and waiting
-// for a connection.
-const budget = 50 * time.Millisecond
-
-// patience is what one on large values may take.
-const patience = 5 * time.Second
-
-// After so many failures in a row Redis is left alone, and asked each interval
-// whether it is back.
-const (
-	breakerFailures = 3
-	probeInterval   = time.Second
-)
-
 var (
 	// ErrMiss is what Redis has no value for, or one that cannot be trusted.
 	ErrMiss = errors.New("not in Redis")
@@ -59,13 +43,6 @@ var (
 	// ErrTooLarge is a value that is larger than Set or Keep takes.
 	ErrTooLarge = errors.New("too large for Redis")
 )
-
-// errRejected is a reply that is nothing of ours.
-var errRejected = errors.New("the reply cannot be trusted")
-
-// errRefused is what Redis answers if it does not want to write. It is there, and can
-// be read.
-var errRefused = errors.New("redis refuses to write")
 
 // Client is Redis. It is safe for concurrent use. A nil Client is one that is not
 // configured: everything is bypassed.
@@ -146,7 +123,8 @@ func (c *Client) Set(ctx context.Context, k Key, value []byte, ttl time.Duration
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(value))
 	}
 	_, err := c.quickly(ctx, "set", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
-		return nil, c.write(ctx, lane, k, value, ttl)
+		name := c.sealer.name(k)
+		return nil, write(ctx, lane, name, c.sealer.seal(name, value), ttl)
 	})
 	return err
 }
@@ -164,8 +142,13 @@ func (c *Client) Keep(ctx context.Context, k Key, value []byte, ttl time.Duratio
 	if len(value) > MaxLarge {
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(value))
 	}
+	if c == nil {
+		return ErrBypassed
+	}
+	name := c.sealer.name(k)
+	sealed := c.sealer.seal(name, value) // before the caller has the value back
 	_, err := c.patiently(ctx, "keep", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
-		return nil, c.write(ctx, lane, k, value, ttl)
+		return nil, write(ctx, lane, name, sealed, ttl)
 	})
 	return err
 }
@@ -229,132 +212,7 @@ func (c *Client) read(ctx context.Context, lane *lane, k Key, most int) ([]byte,
 	return nil, errRejected
 }
 
-func (c *Client) write(ctx context.Context, lane *lane, k Key, value []byte, ttl time.Duration) error {
-	name := c.sealer.name(k)
+func write(ctx context.Context, lane *lane, name string, sealed []byte, ttl time.Duration) error {
 	// Not Set, which makes something else of durations that Redis would refuse.
-	return refused(lane.client().Do(ctx, "set", name, c.sealer.seal(name, value), "px", ttl.Milliseconds()).Err())
-}
-
-// refused tells answers to writes from failures.
-func refused(err error) error {
-	var answer goredis.Error
-	if errors.As(err, &answer) {
-		return fmt.Errorf("%w: %w", errRefused, err)
-	}
-	return err
-}
-
-// quickly does something within the budget, unless Redis has failed of late. It does
-// not end with the caller's context: what was asked on a connection and not waited
-// for costs the connection.
-func (c *Client) quickly(ctx context.Context, operation string, kind Kind, do func(context.Context, *lane) ([]byte, error)) ([]byte, error) {
-	if c == nil || ctx.Err() != nil {
-		return nil, ErrBypassed
-	}
-	defer c.metrics.timed(operation)()
-	if state := c.breaker.State(); state != gobreaker.StateClosed {
-		if state == gobreaker.StateHalfOpen {
-			c.probe()
-		}
-		return nil, c.outcome(operation, kind, gobreaker.ErrOpenState)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
-	defer cancel()
-	value, err := c.breaker.Execute(func() ([]byte, error) { return do(ctx, c.small) })
-	return value, c.outcome(operation, kind, err)
-}
-
-// patiently does something that takes its time.
-func (c *Client) patiently(ctx context.Context, operation string, kind Kind, do func(context.Context, *lane) ([]byte, error)) ([]byte, error) {
-	if c == nil || ctx.Err() != nil {
-		return nil, ErrBypassed
-	}
-	defer c.metrics.timed(operation)()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	value, err := do(ctx, c.large)
-	return value, c.outcome(operation, kind, err)
-}
-
-// outcome counts how an operation ended, and is the error that callers get.
-func (c *Client) outcome(operation string, kind Kind, err error) error {
-	outcome := "failure"
-	switch {
-	case err == nil:
-		outcome = "success"
-	case errors.Is(err, ErrMiss):
-		outcome = "miss"
-	case errors.Is(err, errRejected):
-		outcome, err = "rejected", ErrMiss
-	case errors.Is(err, errRefused):
-		outcome = "refused"
-	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		outcome = "bypassed"
-	case errors.Is(err, context.DeadlineExceeded):
-		outcome = "timeout"
-	}
-	c.metrics.operations.WithLabelValues(operation, string(kind), outcome).Inc()
-	if err == nil || errors.Is(err, ErrMiss) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrBypassed, err)
-}
-
-// probe finds out whether Redis is back, without anybody waiting for it: it answers
-// what it was asked, and in time.
-func (c *Client) probe() {
-	if c.ctx.Err() != nil || !c.probing.CompareAndSwap(false, true) {
-		return
-	}
-	c.tasks.Go(func() {
-		defer c.probing.Store(false)
-		_, _ = c.breaker.Execute(func() ([]byte, error) {
-			ctx, cancel := context.WithTimeout(c.ctx, probeInterval)
-			defer cancel()
-			if err := c.contact(ctx); err != nil {
-				return nil, err
-			}
-			ctx, cancel = context.WithTimeout(ctx, budget)
-			defer cancel()
-			_, err := c.read(ctx, c.small, Key{Kind: probes, Of: ""}, MaxSmall)
-			return nil, err
-		})
-	})
-}
-
-// contact gets a connection on which questions have their answers. Those that were
-// closed meanwhile are used up.
-func (c *Client) contact(ctx context.Context) error {
-	nonce := rand.Text()
-	for {
-		client := c.small.client()
-		said, err := client.Echo(ctx, nonce).Result()
-		if err == nil && said == nonce {
-			return nil
-		}
-		if err == nil {
-			c.small.renew(client)
-			err = errRejected
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// Describe and Collect make the numbers available to a registry.
-func (c *Client) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
-
-// Collect implements prometheus.Collector.
-func (c *Client) Collect(ch chan<- prometheus.Metric) {
-	bypassed := 0.0
-	if c.breaker.State() != gobreaker.StateClosed {
-		bypassed = 1
-	}
-	ch <- prometheus.MustNewConstMetric(bypassedDesc, prometheus.GaugeValue, bypassed)
-	c.metrics.operations.Collect(ch)
-	c.metrics.rejected.Collect(ch)
-	c.metrics.seconds.Collect(ch)
+	return refused(lane.client().Do(ctx, "set", name, sealed, "px", ttl.Milliseconds()).Err())
 }

@@ -27,15 +27,27 @@ const patience = 60 * time.Second
 // Server is a Redis server in a folder of its own, without a password for the user
 // default.
 type Server struct {
-	program, dir, port string
-	settings           []string
-	cmd                *exec.Cmd
-	ended              chan struct{} // closed when cmd has ended
+	program, dir, port, password string
+	settings                     []string
+	sentinel                     bool
+	cmd                          *exec.Cmd
+	ended                        chan struct{} // closed when cmd has ended
 }
 
 // Start returns a server of the test's own. settings are those of redis.conf, as
 // "name value". Nothing is written to disk unless they or the test say so.
 func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	return start(t, &Server{settings: settings})
+}
+
+// StartSentinel returns a Redis Sentinel of the test's own, with a password.
+func StartSentinel(t testing.TB, password string, settings ...string) *Server {
+	t.Helper()
+	return start(t, &Server{settings: append(settings, "requirepass "+password), sentinel: true, password: password})
+}
+
+func start(t testing.TB, s *Server) *Server {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err == nil {
@@ -49,7 +61,7 @@ func Start(t testing.TB, settings ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{program: program, dir: dir, settings: settings}
+	s.program, s.dir = program, dir
 	t.Cleanup(func() {
 		s.end(syscall.SIGKILL)
 		if err := os.RemoveAll(dir); err != nil {
@@ -88,9 +100,11 @@ func (s *Server) Dump() string { return filepath.Join(s.dir, "dump.rdb") }
 // Restart starts a server that has ended, at the same address.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	conf := []string{
-		"bind 127.0.0.1", "port " + s.port, "unixsocket " + s.Socket(), "dir " + s.dir, `save ""`, "appendonly no", "daemonize no",
-		"enable-debug-command yes",
+	conf, args := []string{"bind 127.0.0.1", "port " + s.port, "unixsocket " + s.Socket(), "dir " + s.dir, "daemonize no"}, []string(nil)
+	if s.sentinel {
+		args = append(args, "--sentinel")
+	} else {
+		conf = append(conf, `save ""`, "appendonly no")
 	}
 	path := filepath.Join(s.dir, "redis.conf")
 	if err := os.WriteFile(path, []byte(strings.Join(append(conf, s.settings...), "\n")+"\n"), 0o600); err != nil {
@@ -100,8 +114,8 @@ func (s *Server) Restart(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = log.Close() }()                                // the server has its own
-	cmd := exec.CommandContext(context.Background(), s.program, path) //nolint:gosec // the machine's own
+	defer func() { _ = log.Close() }()                                                              // the server has its own
+	cmd := exec.CommandContext(context.Background(), s.program, append([]string{path}, args...)...) //nolint:gosec // the machine's own
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -201,7 +215,11 @@ func (s *Server) Do(t testing.TB, command ...string) string {
 func (s *Server) cli(ctx context.Context, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "redis-cli", append([]string{"-e", "-s", s.Socket()}, command...)...).CombinedOutput() //nolint:gosec // the machine's own
+	cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-e", "-s", s.Socket()}, command...)...) //nolint:gosec // the machine's own
+	if s.password != "" {
+		cli.Env = append(os.Environ(), "REDISCLI_AUTH="+s.password)
+	}
+	out, err := cli.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("redis-cli: %w", err)
 	}
