@@ -75,6 +75,8 @@ func serve(ctx context.Context, config Config) (err error) {
 	if roles.Match() {
 		g.Go(func() error { return indexer.Run(following) })
 		g.Go(func() error { return snapshots.Run(ctx) })
+	} else {
+		g.Go(func() error { return indexer.Announce(following) })
 	}
 	g.Go(func() error { return scan.Run(following) })
 	if roles.Has(server.Cron) {

@@ -173,7 +173,7 @@ func TestUnitAllowsWhatTheProgramDoes(t *testing.T) {
 		t.Errorf("outcome %q", got.Outcome)
 	}
 	s.stop(t)
-	ended := fmt.Sprintf("%d +++ exited with 0 +++", s.cmd.Process.Pid)
+	ended := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +\+\+\+ exited with 0`, s.cmd.Process.Pid))
 	var calls string
 	eventually(t, "the tracer has written all", func() bool {
 		raw, err := os.ReadFile(log)
@@ -181,7 +181,7 @@ func TestUnitAllowsWhatTheProgramDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		calls = string(raw)
-		return strings.Contains(calls, ended)
+		return ended.MatchString(calls)
 	})
 	done := map[string]bool{}
 	for _, call := range regexp.MustCompile(`(?m)^\d+ +([a-z][a-z0-9_]*)\(`).FindAllStringSubmatch(calls, -1) {

@@ -6,6 +6,12 @@
 // [Live]; readers call Live.Load once an item and use that index to its end, so
 // an answer comes from one state of the store and never waits for the store.
 //
+// Many processes may follow one store. Where they share a Redis, a [SnapshotWriter] of
+// one of them keeps there what the others begin with, and commits are made known to
+// all at once. Nothing depends on it: what Redis has is believed only if it is what the
+// store names, and without it indexes are made of the store, which each process asks
+// every second for what is new.
+//
 // Before the first index there is no answer, [ErrNotReady], and not an empty
 // one: an empty index would call every picture clean.
 package bank

@@ -175,34 +175,44 @@ func knownOf(ctx context.Context, tx *sql.Tx, b Bank, batch []*record) (map[stri
 // alike returns the numbers of all contents that have a signal in common with a
 // batch.
 func alike(ctx context.Context, tx *sql.Tx, batch []*record) (ids []any, err error) {
-	wanted := make(map[string]bool)
-	var values []any
+	wanted := make(map[SignalType]map[string]bool)
+	values := make(map[SignalType][]any)
 	for _, r := range batch {
-		if rarest := r.rarest(); !wanted[rarest.Value] {
-			wanted[rarest.Value] = true
-			values = append(values, []byte(rarest.Value))
+		rarest := r.rarest()
+		if wanted[rarest.Type] == nil {
+			wanted[rarest.Type] = make(map[string]bool)
+		}
+		if !wanted[rarest.Type][rarest.Value] {
+			wanted[rarest.Type][rarest.Value] = true
+			values[rarest.Type] = append(values[rarest.Type], []byte(rarest.Value))
 		}
 	}
 	found := make(map[int64]bool)
-	err = eachPart(values, func(part []any, in string) error {
-		rows, err := tx.QueryContext(ctx, fmt.Sprintf("SELECT content FROM signal WHERE value IN (%s)", in), part...)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }() // as above
-		for rows.Next() {
-			var id int64
-			if err := rows.Scan(&id); err != nil {
+	for kind, values := range values {
+		err := eachPart(values, func(part []any, in string) error {
+			// Without the type, a PostgreSQL that has no statistics yet reads all signals.
+			rows, err := tx.QueryContext(ctx, fmt.Sprintf("SELECT content FROM signal WHERE value IN (%s) AND type = $%d", in, len(part)+1), append(part, string(kind))...)
+			if err != nil {
 				return err
 			}
-			if !found[id] {
-				found[id] = true
-				ids = append(ids, id)
+			defer func() { _ = rows.Close() }() // as above
+			for rows.Next() {
+				var id int64
+				if err := rows.Scan(&id); err != nil {
+					return err
+				}
+				if !found[id] {
+					found[id] = true
+					ids = append(ids, id)
+				}
 			}
+			return rows.Err()
+		})
+		if err != nil {
+			return nil, err
 		}
-		return rows.Err()
-	})
-	return ids, err
+	}
+	return ids, nil
 }
 
 // rarest is the signal that the fewest contents should have in common.

@@ -2,23 +2,22 @@ package bank
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mediagate/internal/redis"
 )
 
 // Eager lets the writer write of indexes of any size, and as soon as they change.
 func (w *SnapshotWriter) Eager() *SnapshotWriter {
-	w.least, w.rest = 0, 0
+	w.least, w.restValue, w.restMin = 0, 0, 0
 	return w
 }
 
 // Write writes a snapshot if one is due.
 func (w *SnapshotWriter) Write(ctx context.Context) error { return w.writeIfDue(ctx) }
-
-// Retry forgets that attempts were in vain.
-func (w *SnapshotWriter) Retry() { w.until, w.pause = w.wrote, checkInterval }
 
 var errKilled = errors.New("killed")
 
@@ -92,21 +91,14 @@ func (s *Store) NameWith(ctx context.Context, l Lease, epoch int64) error {
 // SnapshotLease is the name of the lease.
 const SnapshotLease = snapshotLease
 
-// Redigest writes the digests of parts into a head.
+// Redigest writes the digests of parts into a head, whatever else is in it.
 func Redigest(head []byte, parts [][]byte) []byte {
-	h, err := decodeHead(head)
-	if err != nil {
-		panic(err)
+	head = slices.Clone(head)
+	for i, at := 0, len(head)-len(parts)*sha256.Size; at > 0 && i < len(parts); i++ {
+		digest := sha256.Sum256(parts[i])
+		copy(head[at+i*sha256.Size:], digest[:])
 	}
-	for i, part := range parts {
-		h.parts[i] = nameOf(h, part).digestArray()
-	}
-	return h.encode()
-}
-
-func (n namedSnapshot) digestArray() (d [32]byte) {
-	copy(d[:], n.digest)
-	return d
+	return head
 }
 
 // Where the fields of a head are.
@@ -126,7 +118,7 @@ func DecodeSnapshot(head []byte, parts [][]byte) (*Index, error) {
 		return nil, errMalformedSnapshot
 	}
 	for i := range h.parts {
-		h.parts[i] = nameOf(h, parts[i]).digestArray()
+		h.parts[i] = sha256.Sum256(parts[i])
 	}
 	r := newReceived(h)
 	for i := range h.parts {

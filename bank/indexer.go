@@ -127,6 +127,15 @@ func (x *Indexer) await(ctx context.Context, due *dues) bool {
 	}
 }
 
+// Announce tells other processes of this one's commits until the context ends. It is
+// for a process that needs no index, instead of Run, which does so, too.
+func (x *Indexer) Announce(ctx context.Context) error {
+	if x.shared != nil {
+		x.sendNudges(ctx, x.store.committed)
+	}
+	return nil
+}
+
 // sendNudges tells the other processes of commits, which they find out without it in
 // a second. Redis may take its time: nobody waits for this.
 func (x *Indexer) sendNudges(ctx context.Context, committed <-chan struct{}) {
@@ -212,7 +221,7 @@ func (x *Indexer) load(ctx context.Context) (*Index, error) {
 		x.loads.WithLabelValues(source, outcome(err)).Inc()
 	}
 	var r *refusal
-	if errors.As(err, &r) {
+	if errors.As(err, &r) && ctx.Err() == nil {
 		x.refusals.WithLabelValues(string(r.reason)).Inc()
 		x.log.WarnContext(ctx, "snapshot is not used", "reason", string(r.reason), "err", r.err)
 		err = nil

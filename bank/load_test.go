@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"mediagate/bank"
+	"mediagate/internal/redis"
+	"mediagate/internal/redistest"
 )
 
 // fill banks so many contents behind the program's back, as the first change of an
@@ -23,7 +25,7 @@ func (e engine) fill(t testing.TB, s *bank.Store, contents int, types ...bank.Si
 	}
 	exec("INSERT INTO bank (id, name, ratio, md5_enforce) VALUES (1, 'A', 1, 0)")
 	rng := rand.New(rand.NewPCG(11, 12))
-	const batch = 1000
+	const batch = 5000
 	for from := 1; from <= contents; from += batch {
 		var rows, signals []string
 		for id := from; id < min(from+batch, contents+1); id++ {
@@ -63,25 +65,40 @@ func resident(t testing.TB, figure string) int64 {
 }
 
 // BenchmarkLoad takes a process from nothing to its first index of a million
-// contents.
+// contents, from the store and from a snapshot.
 func BenchmarkLoad(b *testing.B) {
+	const contents = 1_000_000
 	for _, e := range []engine{onSQLite, onPostgres} {
-		for name, types := range map[string][]bank.SignalType{"pdq": {bank.PDQ}, "pdq+sha256+md5": {bank.PDQ, bank.SHA256, bank.MD5}} {
-			b.Run(fmt.Sprintf("contents=1000000/signals=%s/source=store/store=%s", name, e.name), func(b *testing.B) {
+		for _, types := range [][]bank.SignalType{{bank.PDQ}, {bank.PDQ, bank.SHA256, bank.MD5}} {
+			b.Run(fmt.Sprintf("store=%s/contents=%d/types=%d", e.name, contents, len(types)), func(b *testing.B) {
 				s := e.newStore(b)
-				e.fill(b, s, 1_000_000, types...)
-				for b.Loop() {
-					x, live := newIndexer(s)
-					if err := x.Refresh(b.Context(), false); err != nil {
+				e.fill(b, s, contents, types...)
+				b.Run("source=store", func(b *testing.B) { benchmarkLoad(b, s, nil, contents) })
+				b.Run("source=snapshot", func(b *testing.B) {
+					shared := newShared(b, redistest.Start(b))
+					_, w := newWriter(b, s, shared)
+					if err := w.Write(b.Context()); err != nil {
 						b.Fatal(err)
 					}
-					if got := load(b, live).Len(bank.PDQ); got != 1_000_000 {
-						b.Fatal(got)
-					}
-				}
-				b.ReportMetric(float64(resident(b, "VmRSS")), "rss-bytes")
-				b.ReportMetric(float64(resident(b, "VmHWM")), "peak-rss-bytes")
+					benchmarkLoad(b, s, shared, contents)
+				})
 			})
 		}
 	}
+}
+
+func benchmarkLoad(b *testing.B, s *bank.Store, shared *redis.Client, contents int) {
+	source := "store"
+	if shared != nil {
+		source = "snapshot"
+	}
+	for b.Loop() {
+		x, live := cold(b, s, shared)
+		wasLoaded(b, x, source, "")
+		if got := load(b, live).Len(bank.PDQ); got != contents {
+			b.Fatal(got)
+		}
+	}
+	b.ReportMetric(float64(resident(b, "VmRSS")), "rss-bytes")
+	b.ReportMetric(float64(resident(b, "VmHWM")), "peak-rss-bytes")
 }

@@ -26,7 +26,7 @@ func newShared(t testing.TB, s *redistest.Server) *redis.Client {
 
 func newSharedWith(t testing.TB, s *redistest.Server, key string) *redis.Client {
 	t.Helper()
-	c, err := redis.New(redis.Config{URL: secret.New(s.URL()), Key: secret.New(key)}, slog.New(slog.DiscardHandler))
+	c, err := redis.New(redis.Config{URL: secret.New(s.URL()), Key: secret.New(key)}, discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func newSharedWith(t testing.TB, s *redistest.Server, key string) *redis.Client 
 func cold(t testing.TB, s *bank.Store, shared *redis.Client) (*bank.Indexer, *bank.Live) {
 	t.Helper()
 	live := bank.NewLive()
-	x := bank.NewIndexer(s, live, shared, slog.New(slog.DiscardHandler))
+	x := bank.NewIndexer(s, live, shared, discard())
 	if err := x.Refresh(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func wasLoaded(t testing.TB, x *bank.Indexer, source, refusal string) {
 func newWriter(t testing.TB, s *bank.Store, shared *redis.Client) (*bank.Indexer, *bank.SnapshotWriter) {
 	t.Helper()
 	x, live := cold(t, s, nil)
-	return x, bank.NewSnapshotWriter(s, live, shared, slog.New(slog.DiscardHandler)).Eager()
+	return x, bank.NewSnapshotWriter(s, live, shared, discard()).Eager()
 }
 
 // answers are all that an index matches of the pictures of step, in order.
@@ -202,3 +202,5 @@ func TestLargeSnapshotHasManyParts(t *testing.T) {
 		t.Error("the index is another one")
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -27,15 +27,12 @@ const (
 	// checkedParts how many of its parts are looked for each time.
 	checkInterval = 2 * time.Second
 	checkedParts  = 16
-	// writePatience is what one value and naming a snapshot may take.
-	writePatience = 10 * time.Second
-	// After an attempt that was in vain, and after a snapshot that was lost soon, the
-	// next one waits, longer each time, up to retryMax; steady is how long a snapshot
-	// stays that was not lost soon.
-	retryMax, steady = time.Minute, time.Minute
-	// restMin is how long a snapshot stays, whatever changes, and restPart how long at
-	// least for each of its parts.
-	restMin, restPart = 10 * time.Second, 250 * time.Millisecond
+	// namePatience is what the store may take to name a snapshot, and writePatience
+	// what all may take: an index that is being written stays in memory.
+	namePatience, writePatience = 10 * time.Second, time.Minute
+	// restValue is for how long nothing is written for each value that was, even in
+	// vain, and restMin how long a snapshot stays at least, whatever changes.
+	restValue, restMin = 250 * time.Millisecond, 10 * time.Second
 )
 
 // SnapshotWriter keeps a snapshot of Live's index in Redis, for processes that begin.
@@ -45,29 +42,27 @@ type SnapshotWriter struct {
 	live   *Live
 	shared *redis.Client
 	log    *slog.Logger
-	// least is snapshotMin, and rest restMin.
-	least int
-	rest  time.Duration
+	// These are snapshotMin, restValue and restMin.
+	least              int
+	restValue, restMin time.Duration
 	// named is the snapshot that was there last, and head what its values are; nil
 	// if that is not known.
 	named namedSnapshot
 	head  *snapshotHead
 	// next is the part to look for next.
 	next int
-	// pause is how long to wait after the next attempt that is in vain, until when
-	// none is made, seen when the snapshot was first seen, and wrote when it was
-	// written, if it was here.
-	pause              time.Duration
-	until, seen, wrote time.Time
-	failing            string
-	writes             *prometheus.CounterVec
-	epoch              prometheus.Gauge
+	// seen is when that snapshot was seen first, and rested until when nothing is
+	// written.
+	seen, rested time.Time
+	failing      string
+	writes       *prometheus.CounterVec
+	epoch        prometheus.Gauge
 }
 
 // NewSnapshotWriter returns a writer that has not begun.
 func NewSnapshotWriter(store *Store, live *Live, shared *redis.Client, log *slog.Logger) *SnapshotWriter {
 	return &SnapshotWriter{
-		store: store, live: live, shared: shared, log: log, pause: checkInterval, least: snapshotMin, rest: restMin,
+		store: store, live: live, shared: shared, log: log, least: snapshotMin, restValue: restValue, restMin: restMin,
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_snapshot_writes_total",
 			Help: "Attempts to write a snapshot of the index to Redis, by outcome.",
@@ -112,8 +107,8 @@ func (w *SnapshotWriter) tend(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	if errors.Is(err, ErrLeaseHeld) || errors.Is(err, redis.ErrBypassed) {
-		err = nil // somebody else does it; or Redis is told of by its client
+	if errors.Is(err, ErrLeaseHeld) {
+		err = nil // somebody else does it
 	}
 	switch {
 	case err == nil:
@@ -127,7 +122,7 @@ func (w *SnapshotWriter) tend(ctx context.Context) {
 func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
 	ix, err := w.live.Load()
 	if err != nil || ix.base.len()+ix.overlay.len() < w.least {
-		return nil //nolint:nilerr // there will be an index
+		return nil // there will be an index
 	}
 	n, there, err := w.store.namedSnapshot(ctx)
 	if err != nil {
@@ -142,7 +137,7 @@ func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), namePatience)
 		defer cancel()
 		if err := w.store.Release(ctx, l); err != nil {
 			w.log.WarnContext(ctx, "lease of the snapshot cannot be released", "err", err)
@@ -153,13 +148,10 @@ func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
 	}
 	began := time.Now()
 	err = w.write(ctx, l, ix, n)
+	w.writes.WithLabelValues(outcome(err)).Inc()
 	if err != nil {
-		w.writes.WithLabelValues("failed").Inc()
-		w.wait()
 		return err
 	}
-	w.writes.WithLabelValues("ok").Inc()
-	w.wrote = time.Now()
 	w.log.InfoContext(ctx, "snapshot written", "epoch", ix.epoch, "why", why, "seconds", time.Since(began).Seconds())
 	return nil
 }
@@ -167,27 +159,22 @@ func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
 // due tells why there should be another snapshot, and nothing if there need not.
 func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, there bool) (why string, err error) {
 	w.epoch.Set(float64(n.epoch))
-	if time.Now().Before(w.until) {
+	if time.Now().Before(w.rested) {
 		return "", nil
-	}
-	if time.Since(w.wrote) > steady {
-		w.pause = checkInterval
 	}
 	if !there {
 		w.named, w.head = namedSnapshot{}, nil
 		return "first", nil
 	}
-	complete, err := w.complete(ctx, n)
-	if err != nil {
+	switch complete, err := w.complete(ctx, n); {
+	case errors.Is(err, redis.ErrBypassed):
+		return "", nil // its client tells of it
+	case err != nil:
 		return "", err
-	}
-	if !complete {
-		if time.Since(w.wrote) < steady {
-			w.wait()
-		}
+	case !complete:
 		return "lost", nil
 	}
-	if ix.epoch <= n.epoch || time.Since(w.seen) < max(w.rest, time.Duration(len(w.head.parts))*restPart) {
+	if ix.epoch <= n.epoch || time.Since(w.seen) < w.restMin {
 		return "", nil
 	}
 	held := int64(ix.base.len() + ix.overlay.len())
@@ -200,10 +187,9 @@ func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, th
 	return "changes", nil
 }
 
-// wait puts the next attempt off.
-func (w *SnapshotWriter) wait() {
-	w.until = time.Now().Add(w.pause)
-	w.pause = min(2*w.pause, retryMax)
+// rest lets the time pass that follows so many values.
+func (w *SnapshotWriter) rest(values int) {
+	w.rested = time.Now().Add(time.Duration(values) * w.restValue)
 }
 
 // complete tells whether Redis has the snapshot, as far as it is looked at this time,
@@ -217,9 +203,10 @@ func (w *SnapshotWriter) complete(ctx context.Context, n namedSnapshot) (bool, e
 			return false, r.err
 		}
 		if err != nil {
-			return false, nil //nolint:nilerr // whatever it has, it is not the snapshot
+			return false, nil // whatever it has, it is not the snapshot
 		}
 		w.head = h
+		w.rest(len(h.parts)) // whoever has written it rests, too
 	}
 	keys := []redis.Key{n.headKey()}
 	for range min(checkedParts, len(w.head.parts)) {
@@ -237,15 +224,16 @@ func (w *SnapshotWriter) complete(ctx context.Context, n namedSnapshot) (bool, e
 // write writes a snapshot, the parts first, then the head, and lets it be loaded
 // instead of that before, which it deletes then. If it fails it leaves nothing.
 func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before namedSnapshot) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
 	var kept []redis.Key
 	defer func() {
+		w.rest(len(kept))
 		if err != nil {
 			w.remove(ctx, kept)
 		}
 	}()
 	keep := func(key redis.Key, value []byte) error {
-		ctx, cancel := context.WithTimeout(ctx, writePatience)
-		defer cancel()
 		kept = append(kept, key)
 		return w.shared.Keep(ctx, key, value, snapshotTTL)
 	}
@@ -267,9 +255,7 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	if err := keep(named.headKey(), head); err != nil {
 		return err
 	}
-	naming, cancel := context.WithTimeout(ctx, writePatience)
-	defer cancel()
-	if err := w.store.nameSnapshot(naming, l, named); err != nil {
+	if err := w.name(ctx, l, named); err != nil {
 		return err
 	}
 	if w.head != nil {
@@ -278,6 +264,12 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	w.named, w.head, w.next, w.seen = named, h, 0, time.Now()
 	w.epoch.Set(float64(h.epoch))
 	return nil
+}
+
+func (w *SnapshotWriter) name(ctx context.Context, l Lease, n namedSnapshot) error {
+	ctx, cancel := context.WithTimeout(ctx, namePatience)
+	defer cancel()
+	return w.store.nameSnapshot(ctx, l, n)
 }
 
 // remove deletes values. Those that stay end by themselves.

@@ -61,6 +61,9 @@ var goals = []goal{
 	{"Lookup/list=random/hashes=10000000/queries=half-planted/threshold=31/kernels=avx512", "lookups/s", 35e3, 60e3},
 	{"Build/hashes=1000000", "sec/op", 0.35, 0.1},
 	{"Build/hashes=1000000", "bytes/hash", 136, 112},
+	{"Load/contents=1000000/types=1/source=store", "sec/op", 5, 0},
+	{"Load/contents=1000000/types=1/source=snapshot", "sec/op", 1, 0},
+	{"Load/contents=1000000/types=1", "rss-bytes", 300 << 20, 0},
 	{"Hash", "allocs/op", 0, 0},
 	{"Lookup", "allocs/op", 0, 0},
 }
