@@ -119,12 +119,12 @@ func (f *fleet) become(t *testing.T, want, hash, mxc string, deadline time.Durat
 	all := verdicts{want, want, want}
 	for end := time.Now().Add(deadline); ; time.Sleep(10 * time.Millisecond) {
 		now := time.Now() // before they are asked: a slow answer is an old one
-		last := f.ask(t, hash, mxc)
-		if last == all {
+		got := f.ask(t, hash, mxc)
+		if got == all {
 			return
 		}
 		if now.After(end) {
-			t.Fatalf("not within %s: %+v, want that it %s", deadline, last, want)
+			t.Fatalf("not within %s: %+v, want that it %s", deadline, got, want)
 		}
 	}
 }

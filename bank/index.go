@@ -151,7 +151,7 @@ func (ix *Index) merged() *Index {
 		ix.overlay.signals, func(r ref) bool { return ix.holds(ix.overlay, r) },
 	)
 	next := &Index{
-		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPart(held), overlay: newPart(signals{}), disabled: ix.disabled,
+		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPartBeside(held), overlay: newPart(signals{}), disabled: ix.disabled,
 		exchanges: ix.exchanges, awaiting: ix.awaiting,
 	}
 	next.counts = sync.OnceValue(next.count)

@@ -37,6 +37,9 @@ type digests []entry
 
 func newPart(s signals) *part { return &part{signals: s, pdq: pdq.NewIndex(s.hashes)} }
 
+// newPartBeside is newPart while lookups go on.
+func newPartBeside(s signals) *part { return &part{signals: s, pdq: pdq.NewIndexBeside(s.hashes)} }
+
 // borrow returns what is to be put back into p.scratch.
 func (p *part) borrow() *scratch {
 	if s, ok := p.scratch.Get().(*scratch); ok {

@@ -1,7 +1,6 @@
 package pdq
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -10,7 +9,7 @@ import (
 // eight bytes a hash while it lasts.
 const buildersMax = 4
 
-func newBuckets(hashes []Hash) *buckets {
+func newBuckets(hashes []Hash, most int) *buckets {
 	n := len(hashes)
 	b := &buckets{
 		bounds: makeHuge[uint32](slots<<slotBits + 1),
@@ -20,7 +19,7 @@ func newBuckets(hashes []Hash) *buckets {
 	b.bounds[slots<<slotBits] = uint32(slots * n)
 	var taken atomic.Int32
 	var builders sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), buildersMax) {
+	for range min(most, buildersMax) {
 		builders.Go(func() {
 			spread := makeHuge[uint64](n)
 			for s := int(taken.Add(1)) - 1; s < slots; s = int(taken.Add(1)) - 1 {

@@ -1,7 +1,7 @@
 package pdq
 
 // NewIndexOver is NewIndex, but scans only lists of up to scanMax hashes.
-func NewIndexOver(hashes []Hash, scanMax int) *Index { return newIndex(hashes, scanMax) }
+func NewIndexOver(hashes []Hash, scanMax int) *Index { return newIndex(hashes, scanMax, 2) }
 
 // ScanMax is the longest list that NewIndex has scanned.
 const ScanMax = scanMax

@@ -2,6 +2,7 @@ package pdq
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -41,12 +42,18 @@ const (
 // The same hash may be listed many times; each is found. For a long list it
 // keeps up to four processors busy for a while, and from then on takes about 100
 // bytes a hash, beside the hash itself.
-func NewIndex(hashes []Hash) *Index { return newIndex(hashes, scanMax) }
+func NewIndex(hashes []Hash) *Index { return newIndex(hashes, scanMax, runtime.GOMAXPROCS(0)) }
 
-func newIndex(hashes []Hash, scanMax int) *Index {
+// NewIndexBeside is NewIndex for a program that has other things to do meanwhile: it
+// leaves half of the processors alone.
+func NewIndexBeside(hashes []Hash) *Index {
+	return newIndex(hashes, scanMax, max(1, runtime.GOMAXPROCS(0)/2))
+}
+
+func newIndex(hashes []Hash, scanMax, builders int) *Index {
 	ix := &Index{hashes: hashes}
 	if len(hashes) > scanMax && len(hashes) < bucketsEnd {
-		ix.buckets = newBuckets(hashes)
+		ix.buckets = newBuckets(hashes, builders)
 	}
 	return ix
 }

@@ -26,6 +26,8 @@ type load struct {
 	// answer. At 0 a connection asks again as soon as it has been answered.
 	rate     float64
 	duration time.Duration
+	// most ends the run after so many requests, if it is more than 0.
+	most int
 }
 
 // answer is what a request must get.
@@ -196,6 +198,9 @@ func (g *generator) send(now time.Time) error {
 		due := now
 		if g.rate > 0 {
 			due = g.due(g.next)
+		}
+		if g.most > 0 && g.next == g.most && now.Before(g.end) {
+			g.end = now
 		}
 		if due.After(now) || !due.Before(g.end) {
 			return nil

@@ -46,15 +46,16 @@ func (b *bench) startHook(ctx context.Context, l *list, env ...string) (_ *hook,
 	return h, h.warm(ctx)
 }
 
-// warm asks about everything known once and a little more.
+// warm asks about everything known, and not faster than is answered.
 func (h *hook) warm(ctx context.Context) error {
-	const rate = 250
-	out, err := h.load(func(i int) ([]byte, answer) {
-		if i%oneIn == 1 {
+	l := h.load(func(i int) ([]byte, answer) {
+		if i == knownItems {
 			return h.question(bannedItem), answer{status: "403"}
 		}
 		return h.question(knownItem(i)), answer{status: "200"}
-	}, rate, 2*knownItems*time.Second/rate).run(ctx)
+	}, 0, patience)
+	l.connections, l.most = 4, knownItems+1
+	out, err := l.run(ctx)
 	if err == nil && out.wrong > 0 {
 		err = fmt.Errorf("%d of %d first answers are wrong: %s", out.wrong, out.asked, out.first)
 	}
