@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 
@@ -21,7 +22,7 @@ const anyRole = ^Roles(0)
 // others from trying all.
 const minKey = 16
 
-// keyFile is a setting that holds keys, one a line.
+// keyFile is a setting that holds keys or secrets, one a line.
 type keyFile struct {
 	setting string
 	keys    secret.String
@@ -36,6 +37,12 @@ func (c Config) keyFiles() []keyFile {
 		{"MEDIAGATE_CURATOR_KEY_FILE", c.CuratorKey, Curator},
 		{"MEDIAGATE_SCANNER_KEY_FILE", c.ScannerKey, Scanner},
 	}
+}
+
+// hookSecrets is the file of what a reverse proxy sends. It may be shorter than a
+// key, because whoever reads it opens nothing but the hook.
+func (c Config) hookSecrets() keyFile {
+	return keyFile{"MEDIAGATE_HOOK_SECRET_FILE", c.HookSecret, Gate}
 }
 
 // lines are the keys of a file, by their place. Those that are empty are none.
@@ -63,7 +70,7 @@ func CheckKey(text string) error {
 }
 
 // keyed tells whether there is any key.
-func (c Config) keyed() bool { return len(newKeyring(c)) > 0 }
+func (c Config) keyed() bool { return len(newKeyring(c.keyFiles()...)) > 0 }
 
 // validateKeys reports keys that cannot be sent or are not safe. It names places
 // and no key.
@@ -89,6 +96,18 @@ func (c Config) validateKeys() error {
 	return errors.Join(problems...)
 }
 
+// validateHookSecrets reports lines that no header can be.
+func (c Config) validateHookSecrets() error {
+	var problems []error
+	f := c.hookSecrets()
+	for i, line := range f.lines() {
+		if strings.TrimSpace(line) != line || strings.ContainsFunc(line, unicode.IsControl) {
+			problems = append(problems, fmt.Errorf("%s: line %d has a space at an end, or a control character, and cannot be sent", f.setting, i+1))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // keyring holds all keys, by digests, so that comparing takes the same time for all.
 type keyring []heldKey
 
@@ -97,9 +116,9 @@ type heldKey struct {
 	opens  Roles
 }
 
-func newKeyring(c Config) keyring {
+func newKeyring(files ...keyFile) keyring {
 	var k keyring
-	for _, f := range c.keyFiles() {
+	for _, f := range files {
 		for _, key := range f.lines() {
 			if key != "" {
 				k = append(k, heldKey{sha256.Sum256([]byte(key)), f.opens})
