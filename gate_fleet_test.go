@@ -131,11 +131,13 @@ func TestNoRequestFailsWhileOneOfTwoGatesIsNotReady(t *testing.T) {
 		before, missing := unknown(t, both...), fresh(60)
 		g.between.set(broken)
 		defer g.between.set(noFault)
-		if status := download(missing); status != http.StatusServiceUnavailable {
-			t.Errorf("status %d", status)
+		for range 3 {
+			if status := download(missing); status != http.StatusServiceUnavailable {
+				t.Errorf("status %d", status)
+			}
 		}
-		if n := unknown(t, both...) - before; n != 2 {
-			t.Errorf("%v were asked, want each once", n)
+		if n := unknown(t, both...) - before; n < 3 || n > 6 {
+			t.Errorf("%v questions, want each of the two asked once a request at most", n)
 		}
 		for range 4 {
 			if status := download(item); status != http.StatusOK {
