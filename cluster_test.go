@@ -2,10 +2,12 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -316,6 +318,35 @@ func TestClusterServes(t *testing.T) {
 		for _, name := range []string{"mediagate_api_key", "database_password", "redis_password", "redis_key"} {
 			if strings.Contains(s.printed.String(), secretOf(t, c.secrets, name)) {
 				t.Errorf("%s is logged", name)
+			}
+		}
+	}
+}
+
+// TestBalancerSaysWhoAsks: for the hook whom the homeserver's proxy names, which the
+// hook's secret guards, and for everything else who is connected.
+func TestBalancerSaysWhoAsks(t *testing.T) {
+	t.Parallel()
+	replica := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode([]string{r.RequestURI, r.Host, strings.Join(r.Header.Values("X-Forwarded-For"), "|")})
+	}))
+	t.Cleanup(replica.Close)
+	host, port, err := net.SplitHostPort(replica.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &composed{composition: readComposition(t, cluster), names: startNameserver(t), port: port}
+	c.names.set(host)
+	c.balance(t)
+	through := &instance{api: c.balancer, client: &http.Client{}, ended: make(chan struct{})}
+	for path, want := range map[string][2]string{ // with an address, and without
+		"/_mediagate/check": {"192.0.2.1", ""}, "/_mediagate/x%2F?a=b": {"192.0.2.1", ""},
+		"/_matrix/media_proxy/unstable/scan/a/b%2F": {"127.0.0.1", "127.0.0.1"}, "/c/banks": {"127.0.0.1", "127.0.0.1"}, "/m/lookup?a=%2F": {"127.0.0.1", "127.0.0.1"},
+	} {
+		for i, header := range []map[string]string{{"X-Forwarded-For": "192.0.2.1"}, nil} {
+			a := through.ask(t, request{path: path, header: header}, http.StatusOK)
+			if got, want := decode[[]string](t, a.body), []string{path, strings.TrimPrefix(c.balancer, "http://"), want[i]}; !slices.Equal(got, want) {
+				t.Errorf("a replica is asked %q, want %q", got, want)
 			}
 		}
 	}

@@ -30,7 +30,9 @@ type site struct {
 	// admin's token is mediagate's too.
 	admin, alice, bob synapsetest.User
 	gate              *instance
-	nginx             *synapsetest.Nginx
+	// others are more that nginx asks, as addresses.
+	others []string
+	nginx  *synapsetest.Nginx
 	// web is nginx as an address; webMapped is the same with a proxy_pass that
 	// makes nginx normalise paths, as some operators write it.
 	web, webMapped string
@@ -97,7 +99,12 @@ func (s *site) nginxConfig(t *testing.T, file string) string {
 	address := func(url string) string { return strings.TrimPrefix(url, "http://") }
 	common := read("mediagate-http.conf")
 	common = replace(common, "127.0.0.1:8008", address(s.hs.URL))
-	common = replace(common, "127.0.0.1:5100", address(s.gate.api))
+	line := "    server 127.0.0.1:5100 max_fails=0;\n"
+	var lines strings.Builder
+	for _, at := range append([]string{address(s.gate.api)}, s.others...) {
+		lines.WriteString(strings.Replace(line, "127.0.0.1:5100", at, 1))
+	}
+	common = replace(common, line, lines.String())
 	given := read(file)
 	guarded := regexp.MustCompile(`(location \^~ (\S+) \{[^}]*?proxy_pass http://synapse);`)
 	if n := len(guarded.FindAllString(given, -1)); n != 3 {

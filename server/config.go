@@ -51,7 +51,8 @@ type Config struct {
 	IndexMaxAge time.Duration `env:"INDEX_MAX_AGE" envDefault:"65s"`
 	// HookSecret is the file that holds what a reverse proxy must send as
 	// X-Mediagate-Secret with every question. It is required where other machines
-	// reach MEDIAGATE_LISTEN.
+	// reach MEDIAGATE_LISTEN. Of several lines any one is good, so that it can be
+	// changed: add the new one, restart, change the proxy, remove the old one.
 	HookSecret secret.String `env:"HOOK_SECRET_FILE,file"`
 	// HookTimeout is how long a reverse proxy waits for an answer at most. It must
 	// be less than the proxy's own time-out. The scan goes on after it.
@@ -59,6 +60,10 @@ type Config struct {
 	// ContentScannerTimeout is how long a client of the content scanner waits for
 	// the beginning of an answer at most. Clients give up after 30 seconds.
 	ContentScannerTimeout time.Duration `env:"CONTENT_SCANNER_TIMEOUT" envDefault:"25s"`
+	// TrustedProxies are the networks, as 10.0.0.0/8, of proxies whose
+	// X-Forwarded-For tells the homeserver the address of a client of the content
+	// scanner, for its limits. Those on this machine always are.
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 	// HMA is the API that Hasher-Matcher-Actioner has.
 	HMA HMAConfig `envPrefix:"HMA_"`
 }
@@ -84,16 +89,7 @@ func (c Config) Validate() error {
 	} else if c.Roles.Has(Hasher|Matcher|Curator|Scanner) && !c.keyed() && !isLoopback(c.Listen) {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines: set MEDIAGATE_API_KEY_FILE, or listen on 127.0.0.1", c.Listen))
 	}
-	if c.Roles != 0 && c.keyed() {
-		for _, f := range c.keyFiles() {
-			if f.opens&(Hasher|Matcher|Curator) == f.opens && c.Roles.Has(f.opens) && !newKeyring(c).opensAny(f.opens) {
-				problems = append(problems, fmt.Errorf("%s is required, or MEDIAGATE_API_KEY_FILE: the role %s is asked for, and no key opens its routes", f.setting, f.opens))
-			}
-		}
-	}
-	if err := c.validateKeys(); err != nil {
-		problems = append(problems, err)
-	}
+	problems = append(problems, c.validateKeys(), c.validateUnopened(), c.validateHookSecrets())
 	if c.OpsListen != "" {
 		if err := checkListen("MEDIAGATE_OPS_LISTEN", c.OpsListen); err != nil {
 			problems = append(problems, err)
@@ -110,6 +106,11 @@ func (c Config) Validate() error {
 	} {
 		if d < 0 {
 			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must not be negative", name))
+		}
+	}
+	for _, network := range c.TrustedProxies {
+		if !network.IsValid() || network.Bits() == 0 {
+			problems = append(problems, errors.New("MEDIAGATE_TRUSTED_PROXIES must be networks that are less than everybody: clients would choose their own address"))
 		}
 	}
 	for _, host := range c.HMA.URLHosts {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 
@@ -22,7 +23,7 @@ const anyRole = ^Roles(0)
 // others from trying all.
 const minKey = 16
 
-// keyFile is a setting that holds keys, one a line.
+// keyFile is a setting that holds keys or secrets, one a line.
 type keyFile struct {
 	setting string
 	keys    secret.String
@@ -37,6 +38,12 @@ func (c Config) keyFiles() []keyFile {
 		{"MEDIAGATE_CURATOR_KEY_FILE", c.CuratorKey, Curator},
 		{"MEDIAGATE_SCANNER_KEY_FILE", c.ScannerKey, Scanner},
 	}
+}
+
+// hookSecrets is the file of what a reverse proxy sends. It may be shorter than a
+// key, because whoever reads it opens nothing but the hook.
+func (c Config) hookSecrets() keyFile {
+	return keyFile{"MEDIAGATE_HOOK_SECRET_FILE", c.HookSecret, Gate}
 }
 
 // lines are the keys of a file, by their place. Those that are empty are none.
@@ -64,7 +71,7 @@ func CheckKey(text string) error {
 }
 
 // keyed tells whether there is any key.
-func (c Config) keyed() bool { return len(newKeyring(c)) > 0 }
+func (c Config) keyed() bool { return len(newKeyring(c.keyFiles()...)) > 0 }
 
 // validateKeys reports keys that cannot be sent or are not safe. It names places
 // and no key.
@@ -90,6 +97,34 @@ func (c Config) validateKeys() error {
 	return errors.Join(problems...)
 }
 
+// validateHookSecrets reports lines that no header can be.
+func (c Config) validateHookSecrets() error {
+	var problems []error
+	f := c.hookSecrets()
+	for i, line := range f.lines() {
+		if strings.TrimSpace(line) != line || strings.ContainsFunc(line, unicode.IsControl) {
+			problems = append(problems, fmt.Errorf("%s: line %d has a space at an end, or a control character, and cannot be sent", f.setting, i+1))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// validateUnopened reports roles that were asked for and whose routes nobody could use.
+// The content scanner needs no key.
+func (c Config) validateUnopened() error {
+	keys := newKeyring(c.keyFiles()...)
+	if c.Roles == 0 || len(keys) == 0 {
+		return nil
+	}
+	var problems []error
+	for _, f := range c.keyFiles() {
+		if f.opens&(Hasher|Matcher|Curator) == f.opens && c.Roles.Has(f.opens) && !keys.opensAny(f.opens) {
+			problems = append(problems, fmt.Errorf("%s is required, or MEDIAGATE_API_KEY_FILE: the role %s is asked for, and no key opens its routes", f.setting, f.opens))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // keyring holds all keys, by digests, so that comparing takes the same time for all.
 type keyring []heldKey
 
@@ -98,9 +133,9 @@ type heldKey struct {
 	opens  Roles
 }
 
-func newKeyring(c Config) keyring {
+func newKeyring(files ...keyFile) keyring {
 	var k keyring
-	for _, f := range c.keyFiles() {
+	for _, f := range files {
 		for _, key := range f.lines() {
 			if key != "" {
 				k = append(k, heldKey{sha256.Sum256([]byte(key)), f.opens})

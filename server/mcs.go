@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -111,7 +112,7 @@ func (s *Server) mcsRequest(c echo.Context) (scanner.Request, error) {
 	if err != nil {
 		return scanner.Request{}, errMalformedItem
 	}
-	q := scanner.Request{API: scanner.ContentScanner, Item: uri, As: homeserver.Legacy(false), For: clientAddress(r)}
+	q := scanner.Request{API: scanner.ContentScanner, Item: uri, As: homeserver.Legacy(false), For: s.clientAddress(r)}
 	switch given := r.Header.Values(echo.HeaderAuthorization); len(given) {
 	case 0:
 	case 1:
@@ -122,17 +123,19 @@ func (s *Server) mcsRequest(c echo.Context) (scanner.Request, error) {
 	return q, nil
 }
 
-// clientAddress is who the homeserver should take for the client: whom a proxy on
-// this machine names, or who is connected.
-func clientAddress(r *http.Request) netip.Addr {
+// clientAddress is who the homeserver should take for the client: whom a proxy that
+// is trusted names, or who is connected.
+func (s *Server) clientAddress(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	if at := forwardedFor(r.Header); peer.Addr().Unmap().IsLoopback() && at.IsValid() {
+	from := peer.Addr().Unmap()
+	trusted := from.IsLoopback() || slices.ContainsFunc(s.config.TrustedProxies, func(n netip.Prefix) bool { return n.Contains(from) })
+	if at := forwardedFor(r.Header); trusted && at.IsValid() {
 		return at
 	}
-	return peer.Addr().Unmap()
+	return from
 }
 
 func (s *Server) mcsScan(c echo.Context) error {

@@ -2,12 +2,15 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -336,6 +339,73 @@ func TestGateRoutesNeedTheirOwnKeys(t *testing.T) {
 	for _, path := range []string{"/_mediagate/check", mcsPath + "/scan/foo/png"} {
 		if a := without.send("GET", path, "", "X-Original-URI", uri); a.status != 404 {
 			t.Errorf("%s without a homeserver: %d", path, a.status)
+		}
+	}
+}
+
+// TestAnyLineOfTheHooksSecretsIsGood, and nothing that only looks like one: so that
+// it can be changed while the proxy still sends the old one.
+func TestAnyLineOfTheHooksSecretsIsGood(t *testing.T) {
+	g := newGate(t, setup{homeserver: newUpstream(t).URL, config: func(c *server.Config) {
+		c.APIKey, c.HookSecret = secret.New("key"), secret.New("the old one\r\n\n \nthe new one")
+	}})
+	for given, status := range map[string]int{
+		"the old one": 200, "the new one": 200, "": 503, "the old one\r": 503, "the old": 503, "the old one, the new one": 503, "key": 503,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/_mediagate/check", nil)
+		r.Header = http.Header{"X-Original-Uri": {"/"}, "X-Mediagate-Secret": {given}} // as it is, which a client would not send
+		w := httptest.NewRecorder()
+		if g.handler.ServeHTTP(w, r); w.Code != status {
+			t.Errorf("%q: %d, want %d", given, w.Code, status)
+		}
+	}
+	for _, given := range []string{"the old one", "the new one"} {
+		if a := g.send("GET", "/c/banks", "", "Authorization", "Bearer "+given); a.status != 401 {
+			t.Errorf("the API with %q: %d", given, a.status)
+		}
+	}
+	blank := newGate(t, setup{homeserver: newUpstream(t).URL, config: func(c *server.Config) { c.HookSecret = secret.New("\n \n") }})
+	for _, header := range [][]string{nil, {"X-Mediagate-Secret", ""}} {
+		if a := blank.send("GET", "/_mediagate/check", "", append(header, "X-Original-URI", "/")...); a.status != 503 {
+			t.Errorf("lines without a secret, and %q: %d", header, a.status)
+		}
+	}
+}
+
+// TestHomeserverIsToldTheClientsAddress by the content scanner: whom a trusted proxy
+// names, and nobody else.
+func TestHomeserverIsToldTheClientsAddress(t *testing.T) {
+	var told atomic.Value
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told.Store(r.Header.Get("X-Forwarded-For"))
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	t.Cleanup(hs.Close)
+	g := newGate(t, setup{homeserver: hs.URL, config: func(c *server.Config) {
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	}})
+	for i, tt := range []struct {
+		from  string
+		named []string
+		want  string
+	}{
+		{"127.0.0.1:1", []string{"192.0.2.1"}, "192.0.2.1"},
+		{"10.1.2.3:1", []string{"192.0.2.2"}, "192.0.2.2"},
+		{"[::ffff:10.1.2.3]:1", []string{"192.0.2.3"}, "192.0.2.3"},
+		{"[2001:db8::1]:1", []string{"192.0.2.4"}, "192.0.2.4"},
+		{"10.1.2.3:1", nil, "10.1.2.3"},
+		{"10.1.2.3:1", []string{"192.0.2.5, 192.0.2.6"}, "10.1.2.3"},
+		{"10.1.2.3:1", []string{"192.0.2.5", "192.0.2.6"}, "10.1.2.3"},
+		{"10.1.2.3:1", []string{"unknown"}, "10.1.2.3"},
+		{"10.2.0.1:1", []string{"192.0.2.7"}, "10.2.0.1"},
+		{"[2001:db9::1]:1", []string{"192.0.2.8"}, "2001:db9::1"},
+	} {
+		told.Store("")
+		r := httptest.NewRequest(http.MethodGet, fmt.Sprintf("%s/scan/foo/item%d", mcsPath, i), nil)
+		r.RemoteAddr = tt.from
+		r.Header = http.Header{"X-Forwarded-For": tt.named, "Authorization": {"Bearer token"}}
+		if g.handler.ServeHTTP(httptest.NewRecorder(), r); told.Load() != tt.want {
+			t.Errorf("%s says %q: the homeserver is told %q, want %q", tt.from, tt.named, told.Load(), tt.want)
 		}
 	}
 }

@@ -55,6 +55,7 @@ type Server struct {
 	log      *slog.Logger
 	traced   bool
 	keys     keyring
+	secrets  keyring // of the hook
 	reach    reachable
 	draining atomic.Bool
 	seconds  *prometheus.HistogramVec
@@ -84,7 +85,7 @@ type Parts struct {
 func New(config Config, p Parts) *Server {
 	s := &Server{
 		config: config, pool: p.Pool, store: p.Store, live: p.Live, scanner: p.Scanner,
-		fetcher: p.Fetcher, home: p.Home, metrics: p.Metrics, log: p.Log, traced: p.Traced, keys: newKeyring(config), hookAnswers: newHookAnswers(),
+		fetcher: p.Fetcher, home: p.Home, metrics: p.Metrics, log: p.Log, traced: p.Traced, keys: newKeyring(config.keyFiles()...), secrets: newKeyring(config.hookSecrets()), hookAnswers: newHookAnswers(),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mediagate_http_request_seconds",
 			Help:    "Requests by route, method and status, and how long they took.",
