@@ -16,11 +16,9 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,13 +41,6 @@ const budget = 50 * time.Millisecond
 
 // patience is what one on large values may take.
 const patience = 5 * time.Second
-
-// After so many failures in a row Redis is left alone, and asked each interval
-// whether it is back.
-const (
-	breakerFailures = 3
-	probeInterval   = time.Second
-)
 
 var (
 	// ErrMiss is what Redis has no value for, or one that cannot be trusted.
@@ -74,8 +65,9 @@ type Client struct {
 	sealer       sealer
 	small, large *lane
 	options      goredis.UniversalOptions
-	breaker      *gobreaker.CircuitBreaker[[]byte]
-	log          *slog.Logger
+	dialer       *dialer
+	breaker      *breaker
+	notices      *notices
 	metrics      metrics
 	probing      atomic.Bool
 	// tasks are what Close waits for, and ends by closing.
@@ -95,29 +87,18 @@ func New(c Config, log *slog.Logger) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	dialer := &dialer{tls: options.TLSConfig}
+	options.Dialer, options.TLSConfig = dialer.dial, nil
 	logging.Disable() // it writes lines of its own to stderr; what matters comes back as errors
 	small, large := options, options
 	small.PoolSize, small.ReadTimeout, small.WriteTimeout = 16, budget, budget
 	large.PoolSize, large.ReadTimeout, large.WriteTimeout = 2, patience, patience
 	r := &Client{
-		sealer: sealer, small: newLane(small), large: newLane(large), options: options, log: log, metrics: newMetrics(),
+		sealer: sealer, small: newLane(small), large: newLane(large), options: options,
+		dialer: dialer, notices: &notices{log: log, interval: logInterval}, metrics: newMetrics(),
 	}
+	r.breaker = newBreaker(r.notices)
 	r.ctx, r.closing = context.WithCancel(context.Background())
-	r.breaker = gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
-		Timeout:     probeInterval,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
-		IsSuccessful: func(err error) bool {
-			return err == nil || errors.Is(err, ErrMiss) || errors.Is(err, errRefused)
-		},
-		OnStateChange: func(_ string, from, to gobreaker.State) {
-			switch {
-			case from == gobreaker.StateClosed:
-				log.Warn("redis is bypassed")
-			case to == gobreaker.StateClosed:
-				log.Info("redis is used again")
-			}
-		},
-	})
 	return r, nil
 }
 
@@ -148,7 +129,7 @@ func (c *Client) Set(ctx context.Context, k Key, value []byte, ttl time.Duration
 	}
 	_, err := c.quickly(ctx, "set", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
 		name := c.sealer.name(k)
-		return nil, write(ctx, lane, name, c.sealer.seal(name, value), ttl)
+		return nil, c.write(ctx, lane, name, c.sealer.seal(name, value), ttl)
 	})
 	return err
 }
@@ -172,7 +153,7 @@ func (c *Client) Keep(ctx context.Context, k Key, value []byte, ttl time.Duratio
 	name := c.sealer.name(k)
 	sealed := c.sealer.seal(name, value) // before the caller has the value back
 	_, err := c.patiently(ctx, "keep", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
-		return nil, write(ctx, lane, name, sealed, ttl)
+		return nil, c.write(ctx, lane, name, sealed, ttl)
 	})
 	return err
 }
@@ -231,21 +212,16 @@ func (c *Client) read(ctx context.Context, lane *lane, k Key, most int) ([]byte,
 	// It may be that of another question, and so may all that come after it.
 	lane.renew(client)
 	c.metrics.rejected.WithLabelValues(string(k.Kind)).Inc()
-	c.log.WarnContext(ctx, "a value in redis is rejected", "kind", string(k.Kind))
+	c.notices.reject(ctx, k.Kind)
 	_ = lane.client().Unlink(ctx, name).Err() // whoever finds it the next time tries again
 	return nil, errRejected
 }
 
-func write(ctx context.Context, lane *lane, name string, sealed []byte, ttl time.Duration) error {
+func (c *Client) write(ctx context.Context, lane *lane, name string, sealed []byte, ttl time.Duration) error {
 	// Not Set, which makes something else of durations that Redis would refuse.
-	return refused(lane.client().Do(ctx, "set", name, sealed, "px", ttl.Milliseconds()).Err())
-}
-
-// refused tells answers to writes from failures.
-func refused(err error) error {
-	var answer goredis.Error
-	if errors.As(err, &answer) {
-		return fmt.Errorf("%w: %w", errRefused, err)
+	err := refused(lane.client().Do(ctx, "set", name, sealed, "px", ttl.Milliseconds()).Err())
+	if err == nil {
+		c.notices.accept(ctx)
 	}
 	return err
 }
@@ -266,7 +242,10 @@ func (c *Client) quickly(ctx context.Context, operation string, kind Kind, do fu
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
-	value, err := c.breaker.Execute(func() ([]byte, error) { return do(ctx, c.small) })
+	value, err := c.breaker.Execute(func() ([]byte, error) {
+		value, err := do(ctx, c.small)
+		return value, c.dialer.stage(err)
+	})
 	return value, c.outcome(operation, kind, err)
 }
 
@@ -294,10 +273,12 @@ func (c *Client) patiently(ctx context.Context, operation string, kind Kind, do 
 	case <-ctx.Done():
 		r.err = ctx.Err()
 	}
+	c.breaker.note(r.err)
 	return r.value, c.outcome(operation, kind, r.err)
 }
 
-// outcome counts how an operation ended, and is the error that callers get.
+// outcome counts how an operation ended, and is the error that callers get. It can be
+// logged.
 func (c *Client) outcome(operation string, kind Kind, err error) error {
 	outcome := "failure"
 	switch {
@@ -309,59 +290,17 @@ func (c *Client) outcome(operation string, kind Kind, err error) error {
 		outcome, err = "rejected", ErrMiss
 	case errors.Is(err, errRefused):
 		outcome = "refused"
+		c.notices.refuse(context.Background(), err)
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		outcome = "bypassed"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case isLate(err):
 		outcome = "timeout"
 	}
 	c.metrics.operations.WithLabelValues(operation, string(kind), outcome).Inc()
 	if err == nil || errors.Is(err, ErrMiss) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrBypassed, err)
-}
-
-// probe finds out whether Redis is back, without anybody waiting for it: it answers
-// what it was asked, and in time.
-func (c *Client) probe() {
-	if c.ctx.Err() != nil || !c.probing.CompareAndSwap(false, true) {
-		return
-	}
-	c.tasks.Go(func() {
-		defer c.probing.Store(false)
-		_, _ = c.breaker.Execute(func() ([]byte, error) {
-			ctx, cancel := context.WithTimeout(c.ctx, probeInterval)
-			defer cancel()
-			if err := c.contact(ctx); err != nil {
-				return nil, err
-			}
-			ctx, cancel = context.WithTimeout(ctx, budget)
-			defer cancel()
-			_, err := c.read(ctx, c.small, Key{Kind: probes, Of: ""}, MaxSmall)
-			return nil, err
-		})
-	})
-}
-
-// contact gets a connection on which questions have their answers. Those that were
-// closed meanwhile are used up.
-func (c *Client) contact(ctx context.Context) error {
-	for {
-		client, nonce := c.small.client(), rand.Text()
-		said, err := client.Echo(ctx, nonce).Result()
-		if err == nil && said == nonce {
-			return nil
-		}
-		if err == nil {
-			c.small.renew(client)
-			err = errRejected
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return fmt.Errorf("%w: %w", ErrBypassed, cause(err))
 }
 
 // Describe and Collect make the numbers available to a registry.
