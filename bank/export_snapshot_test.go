@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"mediagate/internal/redis"
 )
@@ -18,6 +19,12 @@ func (w *SnapshotWriter) Eager() *SnapshotWriter {
 
 // Write writes a snapshot if one is due.
 func (w *SnapshotWriter) Write(ctx context.Context) error { return w.writeIfDue(ctx) }
+
+// Tend does what Run does each time. Each value is followed by a rest.
+func (w *SnapshotWriter) Tend(ctx context.Context, rest time.Duration) {
+	w.restValue = rest
+	w.tend(ctx)
+}
 
 var errKilled = errors.New("killed")
 

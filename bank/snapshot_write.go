@@ -54,9 +54,10 @@ type SnapshotWriter struct {
 	// seen is when that snapshot was seen first, and rested until when nothing is
 	// written.
 	seen, rested time.Time
-	failing      string
-	writes       *prometheus.CounterVec
-	epoch        prometheus.Gauge
+	// failing is what was told to keep the snapshot from being written, or "".
+	failing string
+	writes  *prometheus.CounterVec
+	epoch   prometheus.Gauge
 }
 
 // NewSnapshotWriter returns a writer that has not begun.
@@ -101,22 +102,16 @@ func (w *SnapshotWriter) Run(ctx context.Context) error {
 	}
 }
 
-// tend looks after the snapshot, and tells of what keeps it from doing so, once.
+// tend looks after the snapshot, and tells of what keeps it from doing so: once, until
+// it is as it should be.
 func (w *SnapshotWriter) tend(ctx context.Context) {
 	err := w.writeIfDue(ctx)
-	if ctx.Err() != nil {
+	// Somebody else may do it.
+	if err == nil || errors.Is(err, ErrLeaseHeld) || ctx.Err() != nil || err.Error() == w.failing {
 		return
 	}
-	if errors.Is(err, ErrLeaseHeld) {
-		err = nil // somebody else does it
-	}
-	switch {
-	case err == nil:
-		w.failing = ""
-	case err.Error() != w.failing:
-		w.failing = err.Error()
-		w.log.WarnContext(ctx, "snapshot cannot be written", "err", err)
-	}
+	w.failing = err.Error()
+	w.log.WarnContext(ctx, "snapshot cannot be written", "err", err)
 }
 
 func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
@@ -152,6 +147,7 @@ func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.failing = ""
 	w.log.InfoContext(ctx, "snapshot written", "epoch", ix.epoch, "why", why, "seconds", time.Since(began).Seconds())
 	return nil
 }
@@ -174,15 +170,23 @@ func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, th
 	case !complete:
 		return "lost", nil
 	}
-	if ix.epoch <= n.epoch || time.Since(w.seen) < w.restMin {
+	if ix.epoch <= n.epoch {
+		w.failing = ""
+		return "", nil
+	}
+	if time.Since(w.seen) < w.restMin {
 		return "", nil
 	}
 	held := int64(ix.base.len() + ix.overlay.len())
 	few := min(fewChanges, held/100)
 	changed, err := w.store.changedSince(ctx, n.epoch, few+1)
 	// What a removed bank held is not among the changes.
-	if err != nil || changed <= few && w.head.signals()-held <= few {
+	if err != nil {
 		return "", err
+	}
+	if changed <= few && w.head.signals()-held <= few {
+		w.failing = ""
+		return "", nil
 	}
 	return "changes", nil
 }

@@ -1,8 +1,10 @@
 package scanner_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -114,6 +116,24 @@ func (l *load) shares(t *testing.T, what string) {
 	}
 }
 
+// journal is what was logged.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
+}
+
 // lasts has a fault last while requests are answered.
 func lasts(fault func(t *testing.T), end func(t *testing.T)) func(*testing.T, *load) {
 	return func(t *testing.T, l *load) {
@@ -157,7 +177,22 @@ func TestRedisChangesNoOutcome(t *testing.T) {
 		{"requests are swallowed", harm(redistest.Swallow)},
 		{"LOADING", harm(redistest.Answer("-LOADING Redis is loading the dataset in memory"))},
 		{"READONLY", harm(redistest.Answer("-READONLY You can't write against a read only replica."))},
-		{"NOAUTH", harm(redistest.Answer("-NOAUTH Authentication required."))},
+		{"NOAUTH", func(t *testing.T, l *load) {
+			proxy.Set(redistest.Answer("-NOAUTH Authentication required."))
+			defer proxy.Set(nil)
+			l.goesOn(t, 200)
+			eventually(t, "redis is bypassed", func() bool { return counted(t, c, "mediagate_redis_bypassed") == 1 })
+			eventually(t, "a process that begins tells the cause", func() bool {
+				var told journal
+				begun := plain.reading(t, logging(t, proxy.URL(), slog.NewTextHandler(&told, nil)), nil, nil)
+				for item := range want {
+					if _, err := begun.Check(t.Context(), as("a", item)); err != nil {
+						t.Error(err)
+					}
+				}
+				return strings.Contains(told.String(), `msg="redis is bypassed" err="redis answers NOAUTH"`)
+			})
+		}},
 		{"OOM", harm(redistest.Answer("-OOM command not allowed when used memory > 'maxmemory'."))},
 		{"MOVED", harm(redistest.Answer("-MOVED 1 127.0.0.1:1"))},
 		{"nothing is anywhere", harm(redistest.Answer("$-1"))},

@@ -28,7 +28,13 @@ import (
 // client returns a client of a Redis.
 func client(t *testing.T, url string) *redis.Client {
 	t.Helper()
-	c, err := redis.New(redis.Config{URL: secret.New(url), Key: secret.New(strings.Repeat("k", 32))}, slog.New(slog.DiscardHandler))
+	return logging(t, url, slog.DiscardHandler)
+}
+
+// logging returns a client that logs.
+func logging(t *testing.T, url string, log slog.Handler) *redis.Client {
+	t.Helper()
+	c, err := redis.New(redis.Config{URL: secret.New(url), Key: secret.New(strings.Repeat("k", 32))}, slog.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +131,7 @@ func counted(t *testing.T, c prometheus.Collector, name string, label ...string)
 				counts = counts || l.GetName() == label[0] && l.GetValue() == label[1]
 			}
 			if counts {
-				sum += m.GetCounter().GetValue()
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}

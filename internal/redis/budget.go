@@ -2,13 +2,10 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
 	"github.com/sony/gobreaker/v2"
 )
 
@@ -18,29 +15,6 @@ const budget = 50 * time.Millisecond
 
 // patience is what one on large values may take.
 const patience = 5 * time.Second
-
-// After so many failures in a row Redis is left alone, and asked each interval
-// whether it is back.
-const (
-	breakerFailures = 3
-	probeInterval   = time.Second
-)
-
-// errRejected is a reply that is nothing of ours.
-var errRejected = errors.New("the reply cannot be trusted")
-
-// errRefused is what Redis answers if it does not want to write. It is there, and can
-// be read.
-var errRefused = errors.New("redis refuses to write")
-
-// refused tells answers to writes from failures.
-func refused(err error) error {
-	var answer goredis.Error
-	if errors.As(err, &answer) {
-		return fmt.Errorf("%w: %w", errRefused, err)
-	}
-	return err
-}
 
 // quickly does something within the budget, unless Redis has failed of late. It does
 // not end with the caller's context: what was asked on a connection and not waited
@@ -58,7 +32,10 @@ func (c *Client) quickly(ctx context.Context, operation string, kind Kind, do fu
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
-	value, err := c.breaker.Execute(func() ([]byte, error) { return do(ctx, c.small) })
+	value, err := c.breaker.Execute(func() ([]byte, error) {
+		value, err := do(ctx, c.small)
+		return value, c.dialer.stage(err)
+	})
 	return value, c.outcome(operation, kind, err)
 }
 
@@ -86,10 +63,12 @@ func (c *Client) patiently(ctx context.Context, operation string, kind Kind, do 
 	case <-ctx.Done():
 		r.err = ctx.Err()
 	}
+	c.breaker.note(r.err)
 	return r.value, c.outcome(operation, kind, r.err)
 }
 
-// outcome counts how an operation ended, and is the error that callers get.
+// outcome counts how an operation ended, and is the error that callers get. It can be
+// logged.
 func (c *Client) outcome(operation string, kind Kind, err error) error {
 	outcome := "failure"
 	switch {
@@ -101,57 +80,15 @@ func (c *Client) outcome(operation string, kind Kind, err error) error {
 		outcome, err = "rejected", ErrMiss
 	case errors.Is(err, errRefused):
 		outcome = "refused"
+		c.notices.refuse(context.Background(), err)
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		outcome = "bypassed"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case isLate(err):
 		outcome = "timeout"
 	}
 	c.metrics.operations.WithLabelValues(operation, string(kind), outcome).Inc()
 	if err == nil || errors.Is(err, ErrMiss) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrBypassed, err)
-}
-
-// probe finds out whether Redis is back, without anybody waiting for it: it answers
-// what it was asked, and in time.
-func (c *Client) probe() {
-	if c.ctx.Err() != nil || !c.probing.CompareAndSwap(false, true) {
-		return
-	}
-	c.tasks.Go(func() {
-		defer c.probing.Store(false)
-		_, _ = c.breaker.Execute(func() ([]byte, error) {
-			ctx, cancel := context.WithTimeout(c.ctx, probeInterval)
-			defer cancel()
-			if err := c.contact(ctx); err != nil {
-				return nil, err
-			}
-			ctx, cancel = context.WithTimeout(ctx, budget)
-			defer cancel()
-			_, err := c.read(ctx, c.small, Key{Kind: probes, Of: ""}, MaxSmall)
-			return nil, err
-		})
-	})
-}
-
-// contact gets a connection on which questions have their answers. Those that were
-// closed meanwhile are used up.
-func (c *Client) contact(ctx context.Context) error {
-	for {
-		client, nonce := c.small.client(), rand.Text()
-		said, err := client.Echo(ctx, nonce).Result()
-		if err == nil && said == nonce {
-			return nil
-		}
-		if err == nil {
-			c.small.renew(client)
-			err = errRejected
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return fmt.Errorf("%w: %w", ErrBypassed, cause(err))
 }

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -157,7 +156,9 @@ func (c Config) options() (goredis.UniversalOptions, []error) {
 		}
 		options.DB = int(n)
 	}
-	options.Dialer = dialer(u.Scheme == "rediss")
+	if u.Scheme == "rediss" {
+		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
 	return options, problems
 }
 
@@ -185,13 +186,4 @@ func parametersOf(u *url.URL) (url.Values, error) {
 		}
 	}
 	return parameters, nil
-}
-
-// dialer connects. The library's own would not end with the context where there is TLS.
-func dialer(secure bool) func(ctx context.Context, network, address string) (net.Conn, error) {
-	plain := &net.Dialer{}
-	if !secure {
-		return plain.DialContext
-	}
-	return (&tls.Dialer{NetDialer: plain, Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext
 }

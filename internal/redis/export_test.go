@@ -1,5 +1,7 @@
 package redis
 
+import "time"
+
 // Seal is what Redis gets to keep of a value, and under which name.
 func (c *Client) Seal(k Key, value []byte) (name string, sealed []byte) {
 	name = c.sealer.name(k)
@@ -8,3 +10,10 @@ func (c *Client) Seal(k Key, value []byte) (name string, sealed []byte) {
 
 // Open reads that.
 func (c *Client) Open(name string, sealed []byte) ([]byte, bool) { return c.sealer.open(name, sealed) }
+
+// SetLogInterval changes the least time between two lines of the same kind.
+func (c *Client) SetLogInterval(d time.Duration) {
+	c.notices.mu.Lock()
+	defer c.notices.mu.Unlock()
+	c.notices.interval = d
+}

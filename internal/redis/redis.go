@@ -25,7 +25,6 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
-	"github.com/sony/gobreaker/v2"
 )
 
 // The largest values that Set and Keep take.
@@ -44,14 +43,22 @@ var (
 	ErrTooLarge = errors.New("too large for Redis")
 )
 
+// errRejected is a reply that is nothing of ours.
+var errRejected = errors.New("the reply cannot be trusted")
+
+// errRefused is what Redis answers if it does not want to write. It is there, and can
+// be read.
+var errRefused = errors.New("redis refuses to write")
+
 // Client is Redis. It is safe for concurrent use. A nil Client is one that is not
 // configured: everything is bypassed.
 type Client struct {
 	sealer       sealer
 	small, large *lane
 	options      goredis.UniversalOptions
-	breaker      *gobreaker.CircuitBreaker[[]byte]
-	log          *slog.Logger
+	dialer       *dialer
+	breaker      *breaker
+	notices      *notices
 	metrics      metrics
 	probing      atomic.Bool
 	// tasks are what Close waits for, and ends by closing.
@@ -71,29 +78,18 @@ func New(c Config, log *slog.Logger) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	dialer := &dialer{tls: options.TLSConfig}
+	options.Dialer, options.TLSConfig = dialer.dial, nil
 	logging.Disable() // it writes lines of its own to stderr; what matters comes back as errors
 	small, large := options, options
 	small.PoolSize, small.ReadTimeout, small.WriteTimeout = 16, budget, budget
 	large.PoolSize, large.ReadTimeout, large.WriteTimeout = 2, patience, patience
 	r := &Client{
-		sealer: sealer, small: newLane(small), large: newLane(large), options: options, log: log, metrics: newMetrics(),
+		sealer: sealer, small: newLane(small), large: newLane(large), options: options,
+		dialer: dialer, notices: &notices{log: log, interval: logInterval}, metrics: newMetrics(),
 	}
+	r.breaker = newBreaker(r.notices)
 	r.ctx, r.closing = context.WithCancel(context.Background())
-	r.breaker = gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
-		Timeout:     probeInterval,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
-		IsSuccessful: func(err error) bool {
-			return err == nil || errors.Is(err, ErrMiss) || errors.Is(err, errRefused)
-		},
-		OnStateChange: func(_ string, from, to gobreaker.State) {
-			switch {
-			case from == gobreaker.StateClosed:
-				log.Warn("redis is bypassed")
-			case to == gobreaker.StateClosed:
-				log.Info("redis is used again")
-			}
-		},
-	})
 	return r, nil
 }
 
@@ -124,7 +120,7 @@ func (c *Client) Set(ctx context.Context, k Key, value []byte, ttl time.Duration
 	}
 	_, err := c.quickly(ctx, "set", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
 		name := c.sealer.name(k)
-		return nil, write(ctx, lane, name, c.sealer.seal(name, value), ttl)
+		return nil, c.write(ctx, lane, name, c.sealer.seal(name, value), ttl)
 	})
 	return err
 }
@@ -148,7 +144,7 @@ func (c *Client) Keep(ctx context.Context, k Key, value []byte, ttl time.Duratio
 	name := c.sealer.name(k)
 	sealed := c.sealer.seal(name, value) // before the caller has the value back
 	_, err := c.patiently(ctx, "keep", k.Kind, func(ctx context.Context, lane *lane) ([]byte, error) {
-		return nil, write(ctx, lane, name, sealed, ttl)
+		return nil, c.write(ctx, lane, name, sealed, ttl)
 	})
 	return err
 }
@@ -207,12 +203,16 @@ func (c *Client) read(ctx context.Context, lane *lane, k Key, most int) ([]byte,
 	// It may be that of another question, and so may all that come after it.
 	lane.renew(client)
 	c.metrics.rejected.WithLabelValues(string(k.Kind)).Inc()
-	c.log.WarnContext(ctx, "a value in redis is rejected", "kind", string(k.Kind))
+	c.notices.reject(ctx, k.Kind)
 	_ = lane.client().Unlink(ctx, name).Err() // whoever finds it the next time tries again
 	return nil, errRejected
 }
 
-func write(ctx context.Context, lane *lane, name string, sealed []byte, ttl time.Duration) error {
+func (c *Client) write(ctx context.Context, lane *lane, name string, sealed []byte, ttl time.Duration) error {
 	// Not Set, which makes something else of durations that Redis would refuse.
-	return refused(lane.client().Do(ctx, "set", name, sealed, "px", ttl.Milliseconds()).Err())
+	err := refused(lane.client().Do(ctx, "set", name, sealed, "px", ttl.Milliseconds()).Err())
+	if err == nil {
+		c.notices.accept(ctx)
+	}
+	return err
 }
