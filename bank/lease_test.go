@@ -315,12 +315,14 @@ func TestWaitingForALeaseEndsWithTheContext(t *testing.T) {
 		"release": func(ctx context.Context) error { return s.Release(ctx, l) },
 		"commit":  func(ctx context.Context) error { return s.SetFetchStatus(ctx, l, "NONE", bank.FetchStatus{}) },
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		err := do(ctx)
-		if ctx.Err() == nil || err == nil || strings.Contains(err.Error(), "rolled back") {
-			t.Errorf("%s: %v", name, err)
+		for range 10 { // what else fails depends on who is first
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+			err := do(ctx)
+			if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %v", name, err)
+			}
+			cancel()
 		}
-		cancel()
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *Store) commit(ctx context.Context, do func(tx *sql.Tx) error) error {
 		return err
 	}
 	if err := do(tx); err != nil {
-		return errors.Join(err, rollBack(tx))
+		return errors.Join(err, rollBack(ctx, tx))
 	}
 	if err := tx.Commit(); err != nil {
 		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
@@ -119,13 +119,14 @@ func (s *Store) read(ctx context.Context, do func(tx *sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(tx), rollBack(tx))
+	return errors.Join(do(tx), rollBack(ctx, tx))
 }
 
-// rollBack ends a transaction that is not to be committed. It has ended already, and
-// that is no failure of its own, if its context has.
-func rollBack(tx *sql.Tx) error {
-	if err := tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
+// rollBack ends a transaction that is not to be committed. One that its context has
+// ended cannot be, nor over a connection that was given up with it, and that is no
+// failure of its own.
+func rollBack(ctx context.Context, tx *sql.Tx) error {
+	if err := tx.Rollback(); ctx.Err() == nil {
 		return err
 	}
 	return nil

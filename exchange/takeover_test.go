@@ -178,7 +178,15 @@ func (c *chaos) stopFetching(p *process) {
 	release := c.hold()
 	c.moderate(1 + c.rng.IntN(3))
 	await(c.t, "a page is waited for", func() bool { return c.count("held changes") > 0 })
+	// In SQLite it would keep all others from writing if it was stopped while it writes.
+	tx, err := c.db.BeginTx(c.t.Context(), nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	p.send(syscall.SIGSTOP)
+	if err := tx.Rollback(); err != nil {
+		c.t.Fatal(err)
+	}
 	release()
 	await(c.t, "another process has the lease", func() bool { other := c.holder(); return other != nil && other != p })
 	// It may have been stopped while it was committing something else. Then the others
