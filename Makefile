@@ -19,7 +19,7 @@ build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o mediagate .
 
 test: ## the whole suite; RACE=1 with the race detector
-	$(GO) test $(if $(RACE),-race) ./...
+	$(GO) test -timeout 30m $(if $(RACE),-race) ./...
 
 peers: $(SYNAPSE)/complete ## the real Synapse for the tests, in .cache
 
