@@ -321,6 +321,9 @@ func TestContainerSettingsExist(t *testing.T) {
 		for _, name := range names {
 			env[name] = "" // the default, where there is such a variable
 		}
+		if _, named := env["MEDIAGATE_ROLES"]; named {
+			env["MEDIAGATE_ROLES"] = "CRON" // which must not be empty
+		}
 		if out, err := command(t, env, "check-config").CombinedOutput(); err != nil {
 			t.Errorf("%s: %s", file, out)
 		}

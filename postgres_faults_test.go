@@ -262,6 +262,19 @@ func (f *faultyStore) await(t *testing.T, s *instance) {
 		epoch, err := f.server.TryExec(t, f.databases[s], "SELECT value FROM mediagate.meta WHERE key = 'epoch'")
 		return err == nil && strconv.FormatFloat(s.metric(t, "mediagate_index_epoch"), 'f', -1, 64) == epoch && s.readiness(t) == http.StatusOK
 	})
+	// A request may still find a connection that has ended since, and says so.
+	s.await(t, "its connections are new ones", func() bool {
+		for range 8 {
+			a, err := s.send(t.Context(), request{path: "/c/banks"})
+			if err != nil || a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
+				t.Errorf("%d, %v", a.status, err)
+			}
+			if a.status != http.StatusOK {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // matching asks again and again for what must not change.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -214,4 +215,19 @@ func Dump(ctx context.Context, location string) (lines []string, err error) {
 	}
 	slices.Sort(lines)
 	return lines, nil
+}
+
+// Ended is what the driver is told of a connection that the server has ended.
+func Ended(ctx context.Context) error {
+	ours, theirs := net.Pipe()
+	p := newPatience(func(context.Context, string, string) (net.Conn, error) { return ours, nil })
+	conn, err := p.connect(ctx, "pipe", "")
+	if err != nil {
+		return fmt.Errorf("not even connected: %v", err)
+	}
+	if err := theirs.Close(); err != nil {
+		return fmt.Errorf("not even ended: %v", err)
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err
 }

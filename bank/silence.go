@@ -2,6 +2,8 @@ package bank
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,18 @@ type silent struct{}
 func (silent) Error() string   { return "the database server does not answer" }
 func (silent) Timeout() bool   { return true }
 func (silent) Temporary() bool { return true }
+
+// lost is why a connection has ended, other than by us. The driver passes on what it
+// is told in the middle of an answer, and what would be of any connection is told
+// apart by this. It is no io.EOF, which is the orderly end of rows.
+type lost struct{ cause error }
+
+func (l lost) Error() string {
+	if errors.Is(l.cause, io.EOF) {
+		return "the database server has ended the connection"
+	}
+	return l.cause.Error()
+}
 
 // sslRequest is the shortest question that every PostgreSQL server answers, with
 // one byte, before it asks who is there.
@@ -98,8 +112,14 @@ func (c *watched) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.reads.Add(1)
 	timer.Stop()
-	if err != nil && c.silent.Load() {
+	var waited net.Error
+	switch {
+	case err == nil:
+	case c.silent.Load():
 		err = silent{}
+	case errors.As(err, &waited) && waited.Timeout(), errors.Is(err, net.ErrClosed): // the driver's own doing
+	default:
+		err = lost{err}
 	}
 	return n, err
 }

@@ -36,6 +36,7 @@ func IsUnavailable(err error) bool {
 	var file *sqlitedriver.Error
 	var connection interface{ SafeToRetry() bool } // all of pgconn's errors that the server has not told
 	var connect *pgconn.ConnectError
+	var ended lost
 	switch {
 	case errors.As(err, &told): // also of a connection that was refused for another reason
 		return slices.Contains(passingStates, told.Code) || len(told.Code) == 5 && slices.Contains(passingClasses, told.Code[:2])
@@ -45,6 +46,6 @@ func IsUnavailable(err error) bool {
 	case errors.Is(err, context.Canceled):
 		return false
 	default:
-		return errors.As(err, &connection) || errors.As(err, &connect) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, pgconn.ErrConnClosed)
+		return errors.As(err, &connection) || errors.As(err, &ended) || errors.As(err, &connect) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, pgconn.ErrConnClosed)
 	}
 }

@@ -32,6 +32,7 @@ func TestUnavailableIsWhatTimeHeals(t *testing.T) {
 	expect("no such bank", err, false)
 	_, err = s.CreateBank(t.Context(), bank.Bank{Name: "lower"})
 	expect("bad name", err, false)
+	expect("an answer that breaks off", bank.Ended(t.Context()), true)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = s.Banks(ctx)
