@@ -390,7 +390,7 @@ func testTwoImportsOfOneList(t *testing.T, e engine) {
 	location := e.location(t)
 	stores := []*bank.Store{openStore(t, location), openStore(t, location), openStore(t, location)}
 	createBank(t, stores[0], "OTHER")
-	const all = 20000
+	const all = 6000
 	var working sync.WaitGroup
 	var sums [2]bank.Imported
 	for i := range sums {

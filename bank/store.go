@@ -3,6 +3,7 @@ package bank
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -74,7 +75,8 @@ func (s *Store) transact(ctx context.Context, do func(tx *sql.Tx) error) error {
 }
 
 // commit is transact for what need not wait for the writers of this process.
-func (s *Store) commit(ctx context.Context, do func(tx *sql.Tx) error) error {
+func (s *Store) commit(ctx context.Context, do func(tx *sql.Tx) error) (err error) {
+	defer func() { err = endedBy(ctx, err) }()
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return err
@@ -114,12 +116,21 @@ func lock(ctx context.Context, tx *sql.Tx) error {
 }
 
 // read runs do in a transaction that sees one state throughout.
-func (s *Store) read(ctx context.Context, do func(tx *sql.Tx) error) error {
+func (s *Store) read(ctx context.Context, do func(tx *sql.Tx) error) (err error) {
+	defer func() { err = endedBy(ctx, err) }()
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(tx), rollBack(ctx, tx))
+}
+
+// endedBy tells of the context and not of a connection that was given up with it.
+func endedBy(ctx context.Context, err error) error {
+	if errors.Is(err, driver.ErrBadConn) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // rollBack ends a transaction that is not to be committed. One that its context has
