@@ -223,10 +223,10 @@ func Ended(ctx context.Context) error {
 	p := newPatience(func(context.Context, string, string) (net.Conn, error) { return ours, nil })
 	conn, err := p.connect(ctx, "pipe", "")
 	if err != nil {
-		return fmt.Errorf("not even connected: %v", err)
+		return errors.New("not even connected: " + err.Error())
 	}
 	if err := theirs.Close(); err != nil {
-		return fmt.Errorf("not even ended: %v", err)
+		return errors.New("not even ended: " + err.Error())
 	}
 	_, err = conn.Read(make([]byte, 1))
 	return err
