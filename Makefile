@@ -1,6 +1,7 @@
 # Every check that CI runs is a target here.
 GO ?= go
 RACE ?=
+TESTFLAGS ?=
 FUZZ ?= 20000x
 BENCH ?= .
 COUNT ?= 5
@@ -19,7 +20,7 @@ build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o mediagate .
 
 test: ## the whole suite; RACE=1 with the race detector
-	$(GO) test -timeout 30m $(if $(RACE),-race) ./...
+	$(GO) test -timeout 30m $(if $(RACE),-race) $(TESTFLAGS) ./...
 
 peers: $(SYNAPSE)/complete ## the real Synapse for the tests, in .cache
 

@@ -61,8 +61,9 @@ func (b *balancer) look(ctx context.Context, i int) {
 // send sends a request to the next server that is ready, and nowhere else if that
 // fails.
 func (b *balancer) send(ctx context.Context, method, path, body string) error {
-	for range b.replicas {
-		i := int(b.next.Add(1) % uint64(len(b.replicas)))
+	turn := int(b.next.Add(1) % uint64(len(b.replicas)))
+	for k := range b.replicas {
+		i := (turn + k) % len(b.replicas)
 		if !b.ready[i].Load() {
 			continue
 		}

@@ -2,6 +2,7 @@ package exchange_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -141,6 +143,31 @@ func (p *process) log() []string {
 }
 
 func (p *process) send(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // it may have ended
+
+// halt stops a process, and returns when none of its threads runs any more: until then
+// it may still take a lock.
+func (p *process) halt(t *testing.T) {
+	t.Helper()
+	p.send(syscall.SIGSTOP)
+	await(t, "the process has stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if err != nil {
+				continue // it has ended
+			}
+			// The name before the state is in brackets, and may have any in it.
+			_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+			if !strings.HasPrefix(state, "T") && !strings.HasPrefix(state, "Z") {
+				return false
+			}
+		}
+		return true
+	})
+}
 
 // runs tells whether a process has not ended.
 func (p *process) runs() bool {

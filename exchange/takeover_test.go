@@ -183,7 +183,7 @@ func (c *chaos) stopFetching(p *process) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	p.send(syscall.SIGSTOP)
+	p.halt(c.t)
 	if err := tx.Rollback(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func (c *chaos) stopCommitting(p *process) {
 	for !c.committing(p) {
 		c.moderate(1)
 	}
-	p.send(syscall.SIGSTOP)
+	p.halt(c.t)
 	taken := func() bool { other := c.holder(); return other != nil && other != p }
 	if c.isPostgres() {
 		// To take a lease is possible while somebody commits.
