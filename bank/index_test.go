@@ -137,19 +137,7 @@ func testIndexFollowsAnyHistory(t *testing.T, e engine) {
 					count += len(want)
 					signals := pictureSignals(b)
 					for _, signal := range signals {
-						var got []bank.Match
-						switch signal.Type {
-						case bank.SHA256:
-							got = ix.SHA256([]byte(signal.Value))
-						case bank.MD5:
-							got = ix.MD5([]byte(signal.Value))
-						default:
-							h, err := pdq.Parse(signal.Text())
-							if err != nil {
-								t.Fatal(err)
-							}
-							got = ix.Within(media.Hash{PDQ: h, Variant: signal.Variant}, 0)
-						}
+						got := lookUp(t, ix, signal, 0)
 						if !slices.Equal(texts(got), want) {
 							t.Fatalf("%s of %d: %v, want %v", signal.Type, b, texts(got), want)
 						}
@@ -421,4 +409,21 @@ func FuzzParseSignal(f *testing.F) {
 			t.Errorf("%q is read as %q", text, signal.Text())
 		}
 	})
+}
+
+// lookUp returns what matches a signal of any type.
+func lookUp(t testing.TB, ix *bank.Index, signal bank.Signal, threshold int) []bank.Match {
+	t.Helper()
+	switch signal.Type {
+	case bank.SHA256:
+		return ix.SHA256([]byte(signal.Value))
+	case bank.MD5:
+		return ix.MD5([]byte(signal.Value))
+	default:
+		h, err := pdq.Parse(signal.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ix.Within(media.Hash{PDQ: h, Variant: signal.Variant}, threshold)
+	}
 }

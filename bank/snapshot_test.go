@@ -14,8 +14,6 @@ import (
 	"mediagate/internal/redis"
 	"mediagate/internal/redistest"
 	"mediagate/internal/secret"
-	"mediagate/media"
-	"mediagate/pdq"
 )
 
 // newShared returns a client of a Redis, with one key for all.
@@ -96,20 +94,7 @@ func answers(t testing.TB, ix *bank.Index) []string {
 	var out []string
 	for b := range byte(8) {
 		for _, signal := range pictureSignals(b) {
-			var got []bank.Match
-			switch signal.Type {
-			case bank.SHA256:
-				got = ix.SHA256([]byte(signal.Value))
-			case bank.MD5:
-				got = ix.MD5([]byte(signal.Value))
-			default:
-				h, err := pdq.Parse(signal.Text())
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = ix.Within(media.Hash{PDQ: h, Variant: signal.Variant}, 31)
-			}
-			for _, m := range got {
+			for _, m := range lookUp(t, ix, signal, 31) {
 				out = append(out, fmt.Sprintf("%d %s: %+v", b, signal.Type, m))
 			}
 		}
