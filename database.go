@@ -123,3 +123,13 @@ func openStore(ctx context.Context, config Config, log *slog.Logger) (*bank.Stor
 		}
 	}
 }
+
+// takeOver ends the leases of processes that have died, if it can. Else they run out.
+func takeOver(ctx context.Context, store *bank.Store, log *slog.Logger) (leave func() error) {
+	leave, err := store.TakeOver(ctx)
+	if err != nil {
+		log.WarnContext(ctx, "leases of processes that have died will be waited for", "err", err)
+		return func() error { return nil }
+	}
+	return leave
+}

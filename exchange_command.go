@@ -134,6 +134,10 @@ func runExchange(ctx context.Context, config Config, args []string, std streams)
 	if _, err := store.Exchange(ctx, name); err != nil { // before anything is begun for it
 		return fmt.Errorf("exchange run: %w", err)
 	}
+	// What ends the round is told in the end, and the log has what does not.
+	log := newLogger(std.errors, max(config.LogLevel, slog.LevelWarn))
+	leave := takeOver(ctx, store, log)
+	defer func() { err = errors.Join(err, leave()) }()
 	config.Media.QueueWait = time.Hour // nobody else waits
 	pool := newPool(config)
 	defer pool.Close()
@@ -146,8 +150,6 @@ func runExchange(ctx context.Context, config Config, args []string, std streams)
 			return fmt.Errorf("exchange run: %w", err)
 		}
 	}
-	// What ends the round is told in the end, and the log has what does not.
-	log := newLogger(std.errors, max(config.LogLevel, slog.LevelWarn))
 	round, err := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log).FetchOnce(ctx, name)
 	done := fmt.Sprintf("banked %d items, removed %d, %d are pending", round.Banked, round.Removed, round.Pending)
 	if round.Pending < 0 {
