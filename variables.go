@@ -64,7 +64,9 @@ func (v *variables) read() (Config, error) {
 		contents[name], _ = value.(string)
 	}})
 	var all env.AggregateError
-	errors.As(err, &all)
+	if err != nil && !errors.As(err, &all) {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
 	for _, err := range all.Errors {
 		var load env.LoadFileContentError
 		if !errors.As(err, &load) {
