@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -52,82 +51,26 @@ type Config struct {
 	LogLevel slog.Level `env:"MEDIAGATE_LOG_LEVEL" envDefault:"INFO"`
 }
 
-// reason is why a file could not be opened, without its name.
-func reason(err error) string {
-	var load env.LoadFileContentError
-	var failed *fs.PathError
-	if errors.As(err, &load) && errors.As(load.Err, &failed) {
-		return ": " + failed.Err.Error()
-	}
-	return ""
-}
-
-const (
-	ourPrefix  = "MEDIAGATE_"
-	testPrefix = "MEDIAGATE_TEST_"
-)
-
 // loadConfig reads the configuration from variables and reports every problem
-// with it at once, each with the variable's name.
+// with it at once, each with the variable's name. What depends on a variable that
+// cannot be used is not looked at.
 func loadConfig(environ []string) (Config, error) {
-	vars := env.ToMap(environ)
-	params, err := env.GetFieldParams(&Config{})
-	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
-	}
-	var problems []error
-	known := make(map[string]bool)
-	for _, p := range params {
-		known[p.Key] = true
-		value, set := vars[p.Key]
-		if !set {
-			continue
-		}
-		// On its own, because the library names fields and not variables.
-		if err := env.ParseWithOptions(&Config{}, env.Options{Environment: map[string]string{p.Key: value}}); err != nil {
-			if p.LoadFile {
-				// Whoever takes the setting for the secret itself must not see it here.
-				err = errors.New("the file cannot be read" + reason(err))
-			}
-			problems = append(problems, fmt.Errorf("%s: %w", p.Key, err))
-			delete(vars, p.Key)
-		}
-	}
-	names := make([]string, 0, len(vars))
-	for name := range vars {
-		if strings.HasPrefix(name, ourPrefix) && !strings.HasPrefix(name, testPrefix) && !known[name] {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		delete(vars, name) // or the library stumbles over it too
-		problems = append(problems, fmt.Errorf("%s: there is no such setting", name))
-	}
-	var c Config
-	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
-		problems = append(problems, err)
-	}
-	if address, set := vars["MEDIAGATE_OPS_LISTEN"]; set && address == "" {
-		c.Server.OpsListen = "" // the library takes empty for unset
-	}
-	for name, value := range map[string]secret.String{
-		apiKey: c.Server.APIKey, "MEDIAGATE_HASHER_KEY_FILE": c.Server.HasherKey, "MEDIAGATE_MATCHER_KEY_FILE": c.Server.MatcherKey,
-		"MEDIAGATE_CURATOR_KEY_FILE": c.Server.CuratorKey, "MEDIAGATE_SCANNER_KEY_FILE": c.Server.ScannerKey,
-		"MEDIAGATE_HOOK_SECRET_FILE": c.Server.HookSecret, "MEDIAGATE_HOMESERVER_TOKEN_FILE": c.Homeserver.Token, databasePassword: c.DatabasePassword,
-		"MEDIAGATE_REDIS_PASSWORD_FILE": c.Redis.Password, "MEDIAGATE_REDIS_SENTINEL_PASSWORD_FILE": c.Redis.SentinelPassword, redisKey: c.Redis.Key,
-	} {
-		required := name == redisKey && c.Redis.Configured() // and missed below
-		if vars[name] != "" && strings.TrimSpace(value.Reveal()) == "" && !required {
-			problems = append(problems, fmt.Errorf("%s: the file is empty", name))
-		}
-	}
+	v := variables{given: env.ToMap(environ)}
+	c, err := v.read()
+	problems := []error{err}
 	if c.DatabaseWait < 0 {
 		problems = append(problems, errors.New("MEDIAGATE_DATABASE_WAIT must not be negative"))
 	}
-	problems = append(problems, c.chooseToken(), c.chooseKey(), c.chooseRoles(vars), c.chooseDatabase(vars), c.Server.Validate(), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate(), c.Redis.Validate())
+	problems = append(problems, c.chooseToken(), c.chooseKey(&v), c.chooseRoles(&v), c.chooseDatabase(&v))
+	if c.Redis.Configured() && v.isWrong(redisKey) {
+		c.Redis.Key = secret.New(strings.Repeat("?", 32)) // no other key is missed
+	}
+	if c.Redis.Configured() && v.isWrong(redisPassword) {
+		c.Redis.Password = secret.New("?")
+	}
+	problems = append(problems, c.Server.Validate(v.wrong...), c.Homeserver.Validate(), c.Exchange.Validate(), c.Scan.Validate(), c.Media.Validate(v.wrong...), c.Redis.Validate())
 	if c.Homeserver.Configured() {
-		problems = append(problems, c.Server.ValidateGate())
+		problems = append(problems, c.Server.ValidateGate(v.wrong...))
 	}
 	return c, errors.Join(problems...)
 }
@@ -148,11 +91,12 @@ func (c *Config) chooseToken() error {
 const apiKey = "MEDIAGATE_API_KEY_FILE" //nolint:gosec // the name of a setting
 
 // chooseKey settles which of two settings is the key for everything.
-func (c *Config) chooseKey() error {
+func (c *Config) chooseKey(v *variables) error {
 	if c.HMAKey.Empty() {
 		return nil
 	}
 	if err := server.CheckKey(c.HMAKey.Reveal()); err != nil {
+		v.wrong = append(v.wrong, apiKey) // which it stands for
 		return fmt.Errorf("HMA_API_KEY %w", err)
 	}
 	switch {
@@ -164,23 +108,25 @@ func (c *Config) chooseKey() error {
 	return nil
 }
 
+// The settings that say what this process does.
+const ourRoles, hmaRoles = "MEDIAGATE_ROLES", "HMA_WORKER_ROLE"
+
 // chooseRoles settles which of two settings says what this process does.
-func (c *Config) chooseRoles(vars map[string]string) error {
-	name := "MEDIAGATE_ROLES"
-	for _, name := range []string{name, "HMA_WORKER_ROLE"} {
-		if value, set := vars[name]; set && value == "" { // which the library takes for unset, and that is all roles
-			return fmt.Errorf("%s is empty: leave it out for all roles", name)
-		}
+func (c *Config) chooseRoles(v *variables) error {
+	var problems []error
+	name, ours := ourRoles, c.Server.Roles
+	if ours == 0 {
+		name, c.Server.Roles = hmaRoles, c.HMARoles
 	}
-	switch {
-	case c.HMARoles == 0:
-	case c.Server.Roles == 0:
-		name, c.Server.Roles = "HMA_WORKER_ROLE", c.HMARoles
-	case c.Server.Roles != c.HMARoles:
-		return fmt.Errorf("HMA_WORKER_ROLE and %s are both set, and differ: leave one of them out", name)
+	if roles := c.Server.Roles; roles != 0 && roles.Has(server.Gate) && !c.Homeserver.Configured() {
+		problems = append(problems, fmt.Errorf("%s has GATE, which needs MEDIAGATE_HOMESERVER_URL", name))
 	}
-	if c.Server.Roles != 0 && c.Server.Roles.Has(server.Gate) && !c.Homeserver.Configured() {
-		return fmt.Errorf("%s has GATE, which needs MEDIAGATE_HOMESERVER_URL", name)
+	differ := ours != 0 && c.HMARoles != 0 && ours != c.HMARoles
+	if differ {
+		problems = append(problems, fmt.Errorf("%s and %s are both set, and differ: leave one of them out", hmaRoles, ourRoles))
 	}
-	return nil
+	if differ || v.isWrong(ourRoles) || v.isWrong(hmaRoles) {
+		c.Server.Roles = server.UI // which needs nothing: what the others need is not known
+	}
+	return errors.Join(problems...)
 }

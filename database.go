@@ -43,42 +43,58 @@ func (d HMADatabase) url() (string, error) {
 }
 
 // chooseDatabase settles where the banks are, of the settings that can say so.
-func (c *Config) chooseDatabase(vars map[string]string) error {
+func (c *Config) chooseDatabase(v *variables) error {
 	var hma []string
+	password := c.DatabasePassword
 	for _, name := range []string{"HOST", "NAME", "USER", "PASS"} {
-		if vars[hmaDatabase+name] != "" {
-			hma = append(hma, hmaDatabase+name)
+		if name = hmaDatabase + name; v.isWrong(name) {
+			password = secret.String{} // of which database is not known
+		} else if _, set := v.given[name]; set {
+			hma = append(hma, name)
 		}
 	}
-	location, password := c.DatabaseURL.Reveal(), c.DatabasePassword
-	if len(hma) > 0 {
-		if vars[databaseURL] != "" {
-			return fmt.Errorf("%s: %s names another database: leave one of them out", databaseURL, strings.Join(hma, ", "))
+	if len(hma) == 0 {
+		if v.isWrong(databaseURL) {
+			return nil
 		}
-		var err error
-		if location, err = c.HMADatabase.url(); err != nil {
-			return err
+		return c.completeLocation(databaseURL, c.DatabaseURL.Reveal(), password)
+	}
+	names := strings.Join(hma, ", ")
+	var problems []error
+	if _, set := v.given[databaseURL]; set && !v.isWrong(databaseURL) {
+		problems = append(problems, fmt.Errorf("%s: %s names another database: leave one of them out", databaseURL, names))
+		if err := bank.CheckLocation(c.DatabaseURL.Reveal()); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", databaseURL, err))
 		}
-		switch {
-		case password.Empty() && c.HMADatabase.Pass.Empty():
-			return fmt.Errorf("HMA_DB_PASS or %s is required with %s", databasePassword, strings.Join(hma, ", "))
-		case !password.Empty() && !c.HMADatabase.Pass.Empty():
-			return fmt.Errorf("%s: HMA_DB_PASS is set, too: leave one of them out", databasePassword)
-		case password.Empty():
-			password = c.HMADatabase.Pass
-		}
+	}
+	password = c.DatabasePassword
+	switch {
+	case v.isWrong(databasePassword) || v.isWrong(hmaDatabase+"PASS"):
+	case password.Empty() && c.HMADatabase.Pass.Empty():
+		problems = append(problems, fmt.Errorf("HMA_DB_PASS or %s is required with %s", databasePassword, names))
+	case !password.Empty() && !c.HMADatabase.Pass.Empty():
+		problems = append(problems, fmt.Errorf("%s: HMA_DB_PASS is set, too: leave one of them out", databasePassword))
+	case password.Empty():
+		password = c.HMADatabase.Pass
+	}
+	location, err := c.HMADatabase.url()
+	if err == nil {
+		err = c.completeLocation(names, location, password)
+	}
+	return errors.Join(append(problems, err)...)
+}
+
+// completeLocation makes a URL, and a password if it is not in it, where the banks
+// are. name is what says so.
+func (c *Config) completeLocation(name, location string, password secret.String) error {
+	if err := bank.CheckLocation(location); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if !password.Empty() {
 		var err error
 		if location, err = bank.AddPassword(location, password.Reveal()); err != nil {
 			return fmt.Errorf("%s: %w", databasePassword, err)
 		}
-	}
-	if err := bank.CheckLocation(location); err != nil {
-		if len(hma) > 0 {
-			return fmt.Errorf("%s: %w", strings.Join(hma, ", "), err)
-		}
-		return fmt.Errorf("%s: %w", databaseURL, err)
 	}
 	c.DatabaseURL = secret.New(location)
 	return nil
@@ -106,4 +122,14 @@ func openStore(ctx context.Context, config Config, log *slog.Logger) (*bank.Stor
 		case <-time.After(openPause):
 		}
 	}
+}
+
+// takeOver ends the leases of processes that have died, if it can. Else they run out.
+func takeOver(ctx context.Context, store *bank.Store, log *slog.Logger) (leave func() error) {
+	leave, err := store.TakeOver(ctx)
+	if err != nil {
+		log.WarnContext(ctx, "leases of processes that have died will be waited for", "err", err)
+		return func() error { return nil }
+	}
+	return leave
 }

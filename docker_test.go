@@ -319,13 +319,12 @@ func TestContainerSettingsExist(t *testing.T) {
 		}
 		env := make(map[string]string)
 		for _, name := range names {
-			env[name] = "" // the default, where there is such a variable
+			env[name] = ""
 		}
-		if _, named := env["MEDIAGATE_ROLES"]; named {
-			env["MEDIAGATE_ROLES"] = "CRON" // which must not be empty
-		}
-		if out, err := command(t, env, "check-config").CombinedOutput(); err != nil {
-			t.Errorf("%s: %s", file, out)
+		env["MEDIAGATE_"] = "" // which there is not
+		out, err := command(t, env, "check-config").CombinedOutput()
+		if n := strings.Count(string(out), "there is no such setting"); exitCode(t, err) != 1 || n != 1 {
+			t.Errorf("%s: %d settings do not exist: %s", file, n-1, out)
 		}
 	}
 }

@@ -118,18 +118,26 @@ func exchangeLines(ctx context.Context, store *bank.Store) (lines []exchangeLine
 	return lines, nil
 }
 
-// runExchange fetches an exchange as a server would, once.
+// runExchange fetches an exchange as a server would, once. It makes no store and no
+// exchange: from the wrong folder all that there is would be fetched into a new one.
 func runExchange(ctx context.Context, config Config, args []string, std streams) (err error) {
 	rest, err := parseFlags(flag.NewFlagSet("exchange run", flag.ContinueOnError), args, exchangeUsage)
 	if err != nil || len(rest) != 1 {
 		return errors.New(exchangeUsage)
 	}
 	name := rest[0]
-	store, err := bank.Open(ctx, config.DatabaseURL.Reveal())
+	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
 	if err != nil {
 		return fmt.Errorf("exchange run: %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if _, err := store.Exchange(ctx, name); err != nil { // before anything is begun for it
+		return fmt.Errorf("exchange run: %w", err)
+	}
+	// What ends the round is told in the end, and the log has what does not.
+	log := newLogger(std.errors, max(config.LogLevel, slog.LevelWarn))
+	leave := takeOver(ctx, store, log)
+	defer func() { err = errors.Join(err, leave()) }()
 	config.Media.QueueWait = time.Hour // nobody else waits
 	pool := newPool(config)
 	defer pool.Close()
@@ -142,10 +150,11 @@ func runExchange(ctx context.Context, config Config, args []string, std streams)
 			return fmt.Errorf("exchange run: %w", err)
 		}
 	}
-	// What goes wrong is told in the end; the log has what only it has.
-	log := newLogger(std.errors, max(config.LogLevel, slog.LevelWarn))
 	round, err := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log).FetchOnce(ctx, name)
 	done := fmt.Sprintf("banked %d items, removed %d, %d are pending", round.Banked, round.Removed, round.Pending)
+	if round.Pending < 0 {
+		done = fmt.Sprintf("banked %d items, removed %d, how many are pending is not known", round.Banked, round.Removed)
+	}
 	switch {
 	case err == nil:
 		_, err = fmt.Fprintf(std.out, "%s: %s\n", name, done)

@@ -29,6 +29,12 @@ func TestExchangeIsRunByCommand(t *testing.T) {
 		s.hs.Quarantine(t, s.admin.Token, uri)
 		return uri
 	}
+	if out := run(1, "exchange", "run", "SYNAPSE_QUARANTINE"); out != "mediagate: exchange run: open store: there is no store\n" {
+		t.Errorf("it says %q", out)
+	}
+	maker := launch(t, mapWith(env, "MEDIAGATE_ROLES", "CURATOR"))
+	maker.awaitListening(t)
+	maker.stop(t)
 	first := post("first")
 	post("second")
 	if out := run(0, "exchange", "run", "SYNAPSE_QUARANTINE"); out != "SYNAPSE_QUARANTINE: banked 2 items, removed 0, 0 are pending\n" {

@@ -8,7 +8,8 @@ import (
 	"mediagate/internal/redis"
 )
 
-const redisKey = "MEDIAGATE_REDIS_KEY_FILE"
+// The settings whose files hold Redis's secrets.
+const redisKey, redisPassword = "MEDIAGATE_REDIS_KEY_FILE", "MEDIAGATE_REDIS_PASSWORD_FILE" //nolint:gosec // names of settings
 
 // newRedis returns the Redis that is configured, or nil, which is one that knows
 // nothing.

@@ -17,8 +17,8 @@ func TestRoles(t *testing.T) {
 		problem string // the error, or its end
 	}{
 		"neither":                {nil, 0, ""},
-		"empty":                  {[]string{ours}, 0, "MEDIAGATE_ROLES is empty: leave it out for all roles"},
-		"empty, old":             {[]string{ours + "CRON", old}, 0, "HMA_WORKER_ROLE is empty: leave it out for all roles"},
+		"empty":                  {[]string{ours}, 0, "MEDIAGATE_ROLES: it is set and empty: give it a value, or leave it out"},
+		"empty, old":             {[]string{ours + "CRON", old}, 0, "HMA_WORKER_ROLE: it is set and empty: give it a value, or leave it out"},
 		"HMA's trap":             {[]string{ours + "HASHER,MATCHER"}, server.Hasher | server.Matcher, ""},
 		"the other way round":    {[]string{ours + "MATCHER,HASHER"}, server.Hasher | server.Matcher, ""},
 		"in the old variable":    {[]string{old + "HASHER,MATCHER"}, server.Hasher | server.Matcher, ""},

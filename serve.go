@@ -33,6 +33,8 @@ func serve(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	leave := takeOver(ctx, store, log)
+	defer func() { err = errors.Join(err, leave()) }()
 	pool := newPool(config)
 	defer pool.Close()
 	if err := pool.SelfTest(ctx); err != nil {

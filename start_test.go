@@ -35,6 +35,32 @@ func TestStartWaitsForTheStore(t *testing.T) {
 	waiting.stop(t)
 }
 
+// TestKilledServerFetchesAtOnceAgain: it knows its own lease, as it cannot know those
+// of a server that another one shares PostgreSQL with.
+func TestKilledServerFetchesAtOnceAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	env := databaseIn(dir)
+	env["MEDIAGATE_HOMESERVER_URL"], env["MEDIAGATE_HOMESERVER_TOKEN_FILE"] = "http://127.0.0.1:1", filepath.Join(dir, "token")
+	if err := os.WriteFile(env["MEDIAGATE_HOMESERVER_TOKEN_FILE"], []byte("syt_x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s := launch(t, env)
+		s.await(t, "it fetches", func() bool { return len(s.printed.lines("exchange is fetched here")) == 1 })
+		if out, err := command(t, env, "exchange", "run", "SYNAPSE_QUARANTINE").CombinedOutput(); err == nil || !strings.Contains(string(out), "the lease is held by another process") {
+			t.Errorf("beside it: %s, %v", out, err)
+		}
+		s.kill()
+		if waits := s.printed.lines("exchange is left to another process"); len(waits) > 0 {
+			t.Errorf("it waited for a process that was killed: %v", waits)
+		}
+	}
+	if out, err := command(t, env, "exchange", "run", "SYNAPSE_QUARANTINE").CombinedOutput(); err == nil || !strings.Contains(string(out), "cannot be reached") {
+		t.Errorf("after it: %s, %v", out, err)
+	}
+}
+
 // tellsItsName to processes that fetch nothing, with a token and without one. Else
 // they would take its media for that of others.
 func (s *site) tellsItsName(t *testing.T) {

@@ -27,9 +27,9 @@ func storeCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 || *from == "" || *to == "" {
 		return errors.New(storeUsage)
 	}
-	for name, location := range map[string]string{"--from": *from, "--to": *to} {
-		if err := bank.CheckLocation(location); err != nil {
-			return fmt.Errorf("store copy: %s: %w", name, err)
+	for _, side := range []struct{ name, location string }{{"--from", *from}, {"--to", *to}} {
+		if err := bank.CheckLocation(side.location); err != nil {
+			return fmt.Errorf("store copy: %s: %w", side.name, err)
 		}
 	}
 	var bar *progressbar.ProgressBar

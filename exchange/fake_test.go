@@ -55,6 +55,7 @@ type item struct {
 	info        fault
 	held        chan struct{} // downloads wait until it is closed
 	infoHeld    chan struct{} // infos that were read by now are sent when it is closed
+	wavering    bool          // between two infos it is put into quarantine, or taken out
 }
 
 type record struct {
@@ -418,10 +419,13 @@ func (s *synapse) truth(v bool) any {
 func (s *synapse) row(uri media.URI) (item, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := s.state.items[uri]; i != nil {
-		return *i, true
+	i := s.state.items[uri]
+	if i == nil {
+		return item{}, false
 	}
-	return item{}, false
+	now := *i
+	i.quarantined = i.quarantined != i.wavering
+	return now, true
 }
 
 func (s *synapse) download(w http.ResponseWriter, r *http.Request, uri media.URI, admin bool) {

@@ -272,7 +272,7 @@ type runner struct {
 	// nothing is fetched.
 	lease bank.Lease
 	lose  context.CancelCauseFunc
-	tally *tally // nil unless somebody counts
+	tally *tally // nil unless FetchOnce counts, and tells its caller what goes wrong
 
 	mu      sync.Mutex
 	holding bool   // has this process the lease?
@@ -350,12 +350,25 @@ func (r *runner) begin() {
 	r.status.Started = time.Now()
 }
 
-// finish notes how a fetch ended, and keeps it, for other processes to show, if that
-// is news or the store's notice is old: not every second.
+// finish tells how a fetch ended, if that is news, and notes it.
 func (r *runner) finish(ctx context.Context, err error) {
+	r.mu.Lock()
+	was := r.status.Problem
+	r.mu.Unlock()
+	switch {
+	case err != nil && err.Error() != was:
+		r.log.ErrorContext(ctx, "exchange cannot be fetched", "exchange", r.exchange.Name, "err", err)
+	case err == nil && was != "":
+		r.log.InfoContext(ctx, "exchange is fetched again", "exchange", r.exchange.Name)
+	}
+	r.note(ctx, err)
+}
+
+// note is how a fetch ended. It is kept, for other processes to show, if it is news or
+// the store's notice is old: not every second.
+func (r *runner) note(ctx context.Context, err error) {
 	outcome := "ok"
 	r.mu.Lock()
-	was := r.status
 	r.status = bank.FetchStatus{Finished: time.Now(), Succeeded: err == nil, UpToDate: err == nil}
 	if err != nil {
 		outcome, r.status.Problem = "failed", err.Error()
@@ -363,17 +376,11 @@ func (r *runner) finish(ctx context.Context, err error) {
 	status, kept := r.status, r.kept
 	r.mu.Unlock()
 	r.fetches.WithLabelValues(r.exchange.Name, outcome).Inc()
-	switch {
-	case err != nil && status.Problem != was.Problem:
-		r.log.ErrorContext(ctx, "exchange cannot be fetched", "exchange", r.exchange.Name, "err", err)
-	case err == nil && was.Problem != "":
-		r.log.InfoContext(ctx, "exchange is fetched again", "exchange", r.exchange.Name)
-	}
 	if status.Succeeded == kept.Succeeded && status.Problem == kept.Problem && status.Finished.Sub(kept.Finished) < keepStatusEvery {
 		return
 	}
 	if err := r.checked(r.store.SetFetchStatus(ctx, r.lease, r.exchange.Name, status)); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || r.tally != nil {
 			r.log.WarnContext(ctx, "status of an exchange cannot be kept", "exchange", r.exchange.Name, "err", err)
 		}
 		return

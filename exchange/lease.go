@@ -39,13 +39,9 @@ func (r *runner) take() (l bank.Lease, until time.Time, ok bool) {
 	holder := bank.NewHolder()
 	for w := (wait{runner: r}); r.ctx.Err() == nil; {
 		began := time.Now()
-		// A lease that was taken is known to be: it could not be released else.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.pauses.renew)
-		l, err := r.store.Acquire(ctx, leaseOf(r.exchange.Name), holder, r.pauses.lease)
-		late := !errors.Is(err, bank.ErrLeaseHeld) && (ctx.Err() != nil || bank.IsLocked(err))
-		cancel()
+		l, until, late, err := r.acquire(holder)
 		if err == nil {
-			return l, began.Add(r.pauses.lease), true
+			return l, until, true
 		}
 		w.explain(err, began, late)
 		select {
@@ -54,6 +50,23 @@ func (r *runner) take() (l bank.Lease, until time.Time, ok bool) {
 		}
 	}
 	return bank.Lease{}, time.Time{}, false
+}
+
+// acquire tries once to take the lease, and tells until when this process has it by
+// its own clock. A failure that is late says nothing of who has it.
+func (r *runner) acquire(holder string) (l bank.Lease, until time.Time, late bool, err error) {
+	began := time.Now()
+	// A lease that was taken is known to be: it could not be released else.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.pauses.renew)
+	defer cancel()
+	l, err = r.store.Acquire(ctx, leaseOf(r.exchange.Name), holder, r.pauses.lease)
+	late = err != nil && !errors.Is(err, bank.ErrLeaseHeld) && (ctx.Err() != nil || bank.IsLocked(err))
+	return l, began.Add(r.pauses.lease), late, err
+}
+
+// unknownHolder is what a late failure means.
+func unknownHolder(err error) error {
+	return fmt.Errorf("whether it is fetched by another process is not known: %w", err)
 }
 
 // lateAttempts is how many attempts to take a lease may be late in a row before that
@@ -81,7 +94,7 @@ func (w *wait) explain(err error, began time.Time, late bool) {
 		if w.late < lateAttempts || time.Since(w.since) <= w.pauses.lease {
 			return
 		}
-		err = fmt.Errorf("whether it is fetched by another process is not known: %w", err)
+		err = unknownHolder(err)
 	}
 	held := errors.Is(err, bank.ErrLeaseHeld)
 	w.mu.Lock()
@@ -183,7 +196,9 @@ func (r *runner) keep(ctx context.Context, until time.Time, lose context.CancelC
 // another's stops all that needs it.
 func (r *runner) checked(err error) error {
 	if errors.Is(err, bank.ErrLeaseLost) {
-		r.log.WarnContext(r.ctx, "commit is refused: another process has the lease", "exchange", r.exchange.Name, "holder", r.lease.Holder)
+		if r.tally == nil { // else the caller is told
+			r.log.WarnContext(r.ctx, "commit is refused: another process has the lease", "exchange", r.exchange.Name, "holder", r.lease.Holder)
+		}
 		r.lose(err)
 	}
 	return err

@@ -19,7 +19,7 @@ var ErrDisabled = errors.New("the exchange is off")
 // Round is what one complete fetch has done.
 type Round struct {
 	// Banked and Removed count the items that were not banked before, and that are
-	// not any more; Pending what is not finished with.
+	// not any more; Pending what is not finished with, -1 if that is not known.
 	Banked, Removed, Pending int
 }
 
@@ -44,15 +44,12 @@ func Holders(ctx context.Context, store *bank.Store) (map[string]string, error) 
 	return out, nil
 }
 
-// FetchOnce is Prepare, and fetches an exchange to the end of what there is, and
-// tries each item once that is pending and due. With an error, what was done stays.
-// It fails with [bank.ErrLeaseHeld] if another process fetches the exchange, whose
-// name the message tells, with [bank.ErrExchangeNotFound] and with [ErrDisabled]. It
-// must not be called while Run runs.
+// FetchOnce fetches an exchange that there is to the end of what there is, and tries
+// each item once that is pending and due. With an error, what was done stays; the log
+// does not tell it, too. It fails with [bank.ErrLeaseHeld] if another process fetches
+// the exchange, whose name the message tells, with [bank.ErrExchangeNotFound] and with
+// [ErrDisabled]. It must not be called while Run runs.
 func (f *Fetcher) FetchOnce(ctx context.Context, name string) (Round, error) {
-	if err := f.Prepare(ctx); err != nil {
-		return Round{}, err
-	}
 	x, err := f.store.Exchange(ctx, name)
 	if err != nil {
 		return Round{}, err
@@ -63,13 +60,21 @@ func (f *Fetcher) FetchOnce(ctx context.Context, name string) (Round, error) {
 	r := f.newRunner(ctx, x, nil)
 	defer r.stop()
 	r.tally = new(tally)
-	until := time.Now().Add(f.pauses.lease)
-	l, err := f.store.Acquire(ctx, leaseOf(name), bank.NewHolder(), f.pauses.lease)
+	l, until, late, err := r.acquire(bank.NewHolder())
+	if late {
+		err = unknownHolder(err)
+	}
 	if err != nil {
 		return Round{}, err
 	}
 	err = r.once(l, until)
-	_, r.tally.Pending, _, _ = f.store.CountSources(ctx, name) // told if it can be
+	// Whoever was interrupted wants to know it more than others.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.pauses.renew)
+	defer cancel()
+	var uncounted error
+	if _, r.tally.Pending, _, uncounted = f.store.CountSources(ctx, name); uncounted != nil {
+		r.tally.Pending = -1
+	}
 	return r.tally.Round, err
 }
 
@@ -84,7 +89,7 @@ func (r *runner) once(l bank.Lease, until time.Time) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	} else {
-		r.finish(ctx, err)
+		r.note(ctx, err)
 	}
 	lose(nil)
 	keeping.Wait()
@@ -109,8 +114,9 @@ func (r *runner) round(ctx context.Context, q *quarantine) error {
 // attemptDue works once on each item that is due at a time.
 func (q *quarantine) attemptDue(ctx context.Context, at time.Time) error {
 	tried := make(map[string]bool)
-	for {
-		list, err := q.store.Pending(ctx, q.exchange.Name, at, 16*q.config.Downloads)
+	step := 16 * q.config.Downloads
+	for most := step; ; {
+		list, err := q.store.Pending(ctx, q.exchange.Name, at, most)
 		if err != nil {
 			return err
 		}
@@ -127,8 +133,12 @@ func (q *quarantine) attemptDue(ctx context.Context, at time.Time) error {
 				return err
 			})
 		}
-		if err := g.Wait(); err != nil || !news {
+		err = g.Wait()
+		switch {
+		case err != nil || !news && len(list) < most:
 			return err
+		case !news:
+			most += step // there may be others behind those
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (q *quarantine) work(ctx context.Context, p bank.Pending) (outcome string, 
 func (q *quarantine) resolve(ctx context.Context, p bank.Pending, f bank.Fetched) error {
 	f.Bank, f.Lease = q.exchange.Bank.ID, q.lease
 	err := q.checked(q.tallied(f, func() error { return q.store.Resolve(q.ctx, q.exchange.Name, p, f) }))
-	if err != nil && ctx.Err() == nil && !errors.Is(err, bank.ErrExchangeNotFound) {
+	if err != nil && ctx.Err() == nil && q.tally == nil && !errors.Is(err, bank.ErrExchangeNotFound) {
 		q.log.WarnContext(ctx, "pending item cannot be committed", "exchange", q.exchange.Name, "err", err)
 	}
 	return err

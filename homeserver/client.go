@@ -69,11 +69,12 @@ func (c Config) Validate() error {
 	if !c.Token.Empty() && !IsToken(c.Token.Reveal()) {
 		problems = append(problems, errors.New("MEDIAGATE_HOMESERVER_TOKEN_FILE or SYNAPSE_ADMIN_ACCESS_TOKEN must hold one token, and nothing else"))
 	}
-	for name, d := range map[string]time.Duration{
-		"FIRST_BYTE_TIMEOUT": c.FirstByteTimeout, "DOWNLOAD_TIMEOUT": c.DownloadTimeout, "RATE_WINDOW": c.RateWindow,
-	} {
-		if d <= 0 {
-			problems = append(problems, fmt.Errorf("MEDIAGATE_HOMESERVER_%s must be more than 0", name))
+	for _, limit := range []struct {
+		name string
+		d    time.Duration
+	}{{"FIRST_BYTE_TIMEOUT", c.FirstByteTimeout}, {"DOWNLOAD_TIMEOUT", c.DownloadTimeout}, {"RATE_WINDOW", c.RateWindow}} {
+		if limit.d <= 0 {
+			problems = append(problems, fmt.Errorf("MEDIAGATE_HOMESERVER_%s must be more than 0", limit.name))
 		}
 	}
 	if c.MinRate < 0 {

@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -64,8 +65,9 @@ const (
 	minWorkerMemory = 256 << 20
 )
 
-// Validate reports every setting that cannot work.
-func (c Config) Validate() error {
+// Validate reports every setting that cannot work. Those that are wrong by name, for
+// they could not be read, hold nothing that others could be compared with.
+func (c Config) Validate(wrong ...string) error {
 	var problems []error
 	check := func(ok bool, variable, want string) {
 		if !ok {
@@ -77,17 +79,21 @@ func (c Config) Validate() error {
 	check(c.QueueWait > 0, "QUEUE_WAIT", "more than 0")
 	check(c.Deadline > 0 && c.Deadline <= time.Minute, "DEADLINE", "more than 0 and at most 1m")
 	check(c.WorkerMemory >= minWorkerMemory, "WORKER_MEMORY", fmt.Sprintf("at least %d", minWorkerMemory))
-	check(c.TotalMemory >= c.WorkerMemory, "TOTAL_MEMORY", "at least MEDIAGATE_MEDIA_WORKER_MEMORY")
+	unread := func(variable string) bool { return slices.Contains(wrong, "MEDIAGATE_MEDIA_"+variable) }
+	check(c.TotalMemory >= c.WorkerMemory || c.TotalMemory > 0 && unread("WORKER_MEMORY"), "TOTAL_MEMORY", "at least MEDIAGATE_MEDIA_WORKER_MEMORY")
 	check(c.MaxBytes > 0 && c.MaxBytes <= 1<<32, "MAX_BYTES", "from 1 to 4294967296")
-	check(c.TotalBytes >= c.MaxBytes, "TOTAL_BYTES", "at least MEDIAGATE_MEDIA_MAX_BYTES")
+	check(c.TotalBytes >= c.MaxBytes || c.TotalBytes > 0 && unread("MAX_BYTES"), "TOTAL_BYTES", "at least MEDIAGATE_MEDIA_MAX_BYTES")
 	check(c.MaxDecodeBytes > 0 && c.MaxDecodeBytes <= 1<<30, "MAX_DECODE_BYTES", "from 1 to 1073741824")
 	// The product of two sides must fit an int64 with room to spare.
 	check(c.MaxSide > 0 && c.MaxSide <= 1<<20, "MAX_SIDE", "from 1 to 1048576")
-	for variable, value := range map[string]int64{
-		"MAX_PIXELS": c.MaxPixels, "MAX_BASELINE_PIXELS": c.MaxBaselinePixels, "MAX_PIXELS_PER_BYTE": c.MaxPixelsPerByte,
-		"MAX_SCANS": c.MaxScans, "MAX_SEGMENTS": c.MaxSegments, "MAX_FRAMES": c.MaxFrames, "MAX_FRAME_PIXELS": c.MaxFramePixels,
+	for _, most := range []struct {
+		variable string
+		value    int64
+	}{
+		{"MAX_PIXELS", c.MaxPixels}, {"MAX_BASELINE_PIXELS", c.MaxBaselinePixels}, {"MAX_PIXELS_PER_BYTE", c.MaxPixelsPerByte},
+		{"MAX_SCANS", c.MaxScans}, {"MAX_SEGMENTS", c.MaxSegments}, {"MAX_FRAMES", c.MaxFrames}, {"MAX_FRAME_PIXELS", c.MaxFramePixels},
 	} {
-		check(value > 0, variable, "more than 0")
+		check(most.value > 0, most.variable, "more than 0")
 	}
 	return errors.Join(problems...)
 }

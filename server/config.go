@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,15 +82,16 @@ type HMAConfig struct {
 	URLNetworks []netip.Prefix `env:"URL_NETWORKS"`
 }
 
-// Validate reports every setting that cannot work or is not safe.
-func (c Config) Validate() error {
+// Validate reports every setting that cannot work or is not safe. wrong are variables
+// that could not be read: what they would have said is not missed.
+func (c Config) Validate(wrong ...string) error {
 	var problems []error
 	if err := checkListen("MEDIAGATE_LISTEN", c.Listen); err != nil {
 		problems = append(problems, err)
-	} else if c.Roles.Has(Hasher|Matcher|Curator|Scanner) && !c.keyed() && !isLoopback(c.Listen) {
+	} else if c.Roles.Has(Hasher|Matcher|Curator|Scanner) && !c.keyed() && !anyOf(wrong, c.keyFiles()) && !isLoopback(c.Listen) {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines: set MEDIAGATE_API_KEY_FILE, or listen on 127.0.0.1", c.Listen))
 	}
-	problems = append(problems, c.validateKeys(), c.validateUnopened(), c.validateHookSecrets())
+	problems = append(problems, c.validateKeys(), c.validateUnopened(wrong), c.validateHookSecrets())
 	if c.OpsListen != "" {
 		if err := checkListen("MEDIAGATE_OPS_LISTEN", c.OpsListen); err != nil {
 			problems = append(problems, err)
@@ -97,21 +99,22 @@ func (c Config) Validate() error {
 			problems = append(problems, errors.New("MEDIAGATE_PPROF shows memory to whoever asks: it needs MEDIAGATE_OPS_LISTEN on 127.0.0.1"))
 		}
 	}
-	if c.Listen == c.OpsListen && checkListen("", c.Listen) == nil && !strings.HasSuffix(c.Listen, ":0") {
+	if c.Listen == c.OpsListen && !slices.Contains(wrong, "MEDIAGATE_LISTEN") && checkListen("", c.Listen) == nil && !strings.HasSuffix(c.Listen, ":0") {
 		problems = append(problems, errors.New("MEDIAGATE_LISTEN and MEDIAGATE_OPS_LISTEN must differ"))
 	}
-	for name, d := range map[string]time.Duration{
-		"SHUTDOWN_DELAY": c.ShutdownDelay, "SHUTDOWN_GRACE": c.ShutdownGrace, "INDEX_MAX_AGE": c.IndexMaxAge,
-		"HOOK_TIMEOUT": c.HookTimeout, "CONTENT_SCANNER_TIMEOUT": c.ContentScannerTimeout,
+	for _, limit := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"SHUTDOWN_DELAY", c.ShutdownDelay}, {"SHUTDOWN_GRACE", c.ShutdownGrace}, {"INDEX_MAX_AGE", c.IndexMaxAge},
+		{"HOOK_TIMEOUT", c.HookTimeout}, {"CONTENT_SCANNER_TIMEOUT", c.ContentScannerTimeout},
 	} {
-		if d < 0 {
-			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must not be negative", name))
+		if limit.d < 0 {
+			problems = append(problems, fmt.Errorf("MEDIAGATE_%s must not be negative", limit.name))
 		}
 	}
-	for _, network := range c.TrustedProxies {
-		if !network.IsValid() || network.Bits() == 0 {
-			problems = append(problems, errors.New("MEDIAGATE_TRUSTED_PROXIES must be networks that are less than everybody: clients would choose their own address"))
-		}
+	if slices.ContainsFunc(c.TrustedProxies, func(network netip.Prefix) bool { return !network.IsValid() || network.Bits() == 0 }) {
+		problems = append(problems, errors.New("MEDIAGATE_TRUSTED_PROXIES must be networks that are less than everybody: clients would choose their own address"))
 	}
 	for _, host := range c.HMA.URLHosts {
 		// An empty entry would be the parent of every name that ends in a dot.
@@ -126,10 +129,10 @@ func (c Config) Validate() error {
 }
 
 // ValidateGate reports what cannot work or is not safe where a homeserver is
-// configured.
-func (c Config) ValidateGate() error {
+// configured. wrong is that of Validate.
+func (c Config) ValidateGate(wrong ...string) error {
 	var problems []error
-	if c.Roles.Has(Gate) && c.HookSecret.Empty() && checkListen("", c.Listen) == nil && !isLoopback(c.Listen) {
+	if c.Roles.Has(Gate) && c.HookSecret.Empty() && !anyOf(wrong, []keyFile{c.hookSecrets()}) && checkListen("", c.Listen) == nil && !isLoopback(c.Listen) {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_LISTEN=%s can be reached from other machines, who could make mediagate download media: set MEDIAGATE_HOOK_SECRET_FILE, or listen on 127.0.0.1", c.Listen))
 	}
 	for _, limit := range []struct {

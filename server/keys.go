@@ -46,6 +46,11 @@ func (c Config) hookSecrets() keyFile {
 	return keyFile{"MEDIAGATE_HOOK_SECRET_FILE", c.HookSecret, Gate}
 }
 
+// anyOf tells whether some of those files are among variables.
+func anyOf(variables []string, files []keyFile) bool {
+	return slices.ContainsFunc(files, func(f keyFile) bool { return slices.Contains(variables, f.setting) })
+}
+
 // lines are the keys of a file, by their place. Those that are empty are none.
 func (f keyFile) lines() []string {
 	lines := strings.Split(f.keys.Reveal(), "\n")
@@ -110,10 +115,10 @@ func (c Config) validateHookSecrets() error {
 }
 
 // validateUnopened reports roles that were asked for and whose routes nobody could use.
-// The content scanner needs no key.
-func (c Config) validateUnopened() error {
+// The content scanner needs no key. With a file that could not be read it is not known.
+func (c Config) validateUnopened(wrong []string) error {
 	keys := newKeyring(c.keyFiles()...)
-	if c.Roles == 0 || len(keys) == 0 {
+	if c.Roles == 0 || len(keys) == 0 || anyOf(wrong, c.keyFiles()) {
 		return nil
 	}
 	var problems []error
