@@ -1,7 +1,6 @@
 package scanner_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -116,24 +115,6 @@ func (l *load) shares(t *testing.T, what string) {
 	}
 }
 
-// journal is what was logged.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.String()
-}
-
 // lasts has a fault last while requests are answered.
 func lasts(fault func(t *testing.T), end func(t *testing.T)) func(*testing.T, *load) {
 	return func(t *testing.T, l *load) {
@@ -183,7 +164,7 @@ func TestRedisChangesNoOutcome(t *testing.T) {
 			l.goesOn(t, 200)
 			eventually(t, "redis is bypassed", func() bool { return counted(t, c, "mediagate_redis_bypassed") == 1 })
 			eventually(t, "a process that begins tells the cause", func() bool {
-				var told journal
+				var told redistest.Journal
 				begun := plain.reading(t, logging(t, proxy.URL(), slog.NewTextHandler(&told, nil)), nil, nil)
 				for item := range want {
 					if _, err := begun.Check(t.Context(), as("a", item)); err != nil {
@@ -198,6 +179,7 @@ func TestRedisChangesNoOutcome(t *testing.T) {
 		{"nothing is anywhere", harm(redistest.Answer("$-1"))},
 		{"everything is OK", harm(redistest.Answer("+OK"))},
 		{"endless value", harm(redistest.Answer("$536870912"))},
+		{"value that no machine holds", harm(redistest.Answer("$4611686018427387904"))},
 		{"no Redis at all", harm(redistest.Answer("HTTP/1.1 400 Bad Request\r\n"))},
 		{"flushed", func(t *testing.T, _ *load) { s.Flush(t) }},
 		{"flushed all the time", func(t *testing.T, l *load) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"syscall"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -51,7 +50,7 @@ func refused(err error) error {
 // same each time. Answers are not repeated, since they may repeat what was sent, the
 // password for one: who does not know the command that has it says so.
 func cause(err error) error {
-	for _, known := range []error{errRejected, errHandshake, context.Canceled, gobreaker.ErrOpenState, gobreaker.ErrTooManyRequests} {
+	for _, known := range []error{errRejected, errHandshake, errNoMaster, context.Canceled, gobreaker.ErrOpenState, gobreaker.ErrTooManyRequests} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -87,8 +86,6 @@ func cause(err error) error {
 		return errors.New("the connection was closed")
 	case errors.As(err, &transport): // which has our port, another one each time
 		return transport.Err
-	case strings.HasPrefix(err.Error(), "redis: all sentinels"):
-		return errors.New("no Sentinel answers")
 	}
 	return errors.New("what answers is not Redis, or of another version")
 }

@@ -2,7 +2,6 @@ package redis_test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,27 +18,12 @@ import (
 )
 
 // journal is what a client has logged.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
-
-func (j *journal) text() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.String()
-}
+type journal struct{ redistest.Journal }
 
 // lines are the messages, each with its cause or count.
 func (j *journal) lines(t *testing.T) (lines []string) {
 	t.Helper()
-	for raw := range strings.Lines(j.text()) {
+	for raw := range strings.Lines(j.String()) {
 		var line struct {
 			Msg   string `json:"msg"`
 			Err   string `json:"err"`
@@ -177,8 +160,8 @@ func TestCauseOfABypassIsTold(t *testing.T) {
 			if lines := j.lines(t); len(lines) != 1 || !strings.HasPrefix(lines[0], "redis is bypassed: "+tt.want) {
 				t.Errorf("logged: %q, want %q", lines, tt.want)
 			}
-			if strings.Contains(j.text(), canary) {
-				t.Errorf("the password is in the log: %s", j.text())
+			if strings.Contains(j.String(), canary) {
+				t.Errorf("the password is in the log: %s", j.String())
 			}
 			if metric(t, c, "mediagate_redis_bypassed") != 1 {
 				t.Error("it is not bypassed any more")

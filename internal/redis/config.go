@@ -87,7 +87,7 @@ func (c Config) options() (goredis.UniversalOptions, []error) {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		PipelinePoolSize:         -1,
 		// One try each, and no longer than the caller waits.
-		MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ContextTimeoutEnabled: true,
+		MaxRetries: -1, DialerRetries: 1, DialTimeout: dialTimeout, ContextTimeoutEnabled: true,
 		ConnMaxIdleTime: 5 * time.Minute,
 		Password:        c.Password.Reveal(), SentinelPassword: c.SentinelPassword.Reveal(),
 	}

@@ -177,6 +177,9 @@ func TestClusterIsUsed(t *testing.T) {
 	}
 	<-arrived
 	expect(t, c, content("a"), "")
+	if stats := s.Do(t, "INFO", "commandstats"); strings.Contains(stats, "cmdstat_command:") {
+		t.Error("it is asked what commands there are, which it takes long to answer")
+	}
 	s.Kill(t)
 	for range 3 {
 		_, _ = c.Get(t.Context(), content("a"))
@@ -185,23 +188,83 @@ func TestClusterIsUsed(t *testing.T) {
 	recovers(t, c, "a Cluster that was killed")
 }
 
-// TestSentinelsAreAsked where the master is, and after it was killed, where it is then.
-func TestSentinelsAreAsked(t *testing.T) {
-	first := redistest.Start(t)
-	host, port, err := net.SplitHostPort(first.Address())
+// monitored returns a master, its replica, and a Sentinel, with a password, that knows
+// both.
+func monitored(t *testing.T) (master, replica, sentinel *redistest.Server) {
+	t.Helper()
+	master = redistest.Start(t, "repl-diskless-sync-delay 0")
+	host, port, err := net.SplitHostPort(master.Address())
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := redistest.Start(t, "replicaof "+host+" "+port)
-	eventually(t, "the replica follows", func() bool { return strings.Contains(second.Do(t, "INFO", "replication"), "master_link_status:up") })
-	sentinel := redistest.StartSentinel(t, "s3cret", "sentinel monitor mymaster "+host+" "+port+" 1", "sentinel down-after-milliseconds mymaster 300", "sentinel failover-timeout mymaster 1000")
+	replica = redistest.Start(t, "replicaof "+host+" "+port)
+	eventually(t, "the replica follows", func() bool { return strings.Contains(replica.Do(t, "INFO", "replication"), "master_link_status:up") })
+	sentinel = redistest.StartSentinel(t, "s3cret", "sentinel monitor mymaster "+host+" "+port+" 1", "sentinel down-after-milliseconds mymaster 300", "sentinel failover-timeout mymaster 1000")
+	return master, replica, sentinel
+}
+
+// TestSentinelsAreAsked where the master is, and after it was killed, where it is then.
+// Those that do not answer hold nothing up.
+func TestSentinelsAreAsked(t *testing.T) {
+	first, _, sentinel := monitored(t)
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
 	c := open(t, redis.Config{
-		URL: secret.New("redis://127.0.0.1:1?master_name=mymaster&addr=" + sentinel.Address()), SentinelPassword: secret.New("s3cret"), Key: secret.New(key),
+		URL:              secret.New("redis://" + silent.Addr().String() + "?master_name=mymaster&addr=127.0.0.1:1&addr=" + sentinel.Address()),
+		SentinelPassword: secret.New("s3cret"), Key: secret.New(key),
 	})
+	arrived := c.Nudges(t.Context())
 	recovers(t, c, "by a Sentinel")
+	await(t, arrived, "when it begins to listen")
 	if len(first.Keys(t)) == 0 {
 		t.Error("the master has nothing")
 	}
 	first.Kill(t)
 	eventually(t, "the other is used", func() bool { return c.Set(t.Context(), content("a"), nil, hour) == nil })
+	await(t, arrived, "from the other")
+}
+
+// TestMastersThatAreNoLongerAreLeft: they are there, and refuse to write.
+func TestMastersThatAreNoLongerAreLeft(t *testing.T) {
+	first, second, sentinel := monitored(t)
+	c := open(t, redis.Config{URL: secret.New("redis://" + sentinel.Address() + "?master_name=mymaster"), SentinelPassword: secret.New("s3cret"), Key: secret.New(key)})
+	recovers(t, c, "by a Sentinel")
+	// Sentinels close what is connected to servers that they change.
+	said := func(s *redistest.Server, want string, command ...string) {
+		t.Helper()
+		eventually(t, strings.Join(command, " "), func() bool {
+			answer, err := s.Try(t, command...)
+			return err == nil && strings.Contains(answer, want)
+		})
+	}
+	said(sentinel, "OK", "SENTINEL", "FAILOVER", "mymaster")
+	said(second, "role:master", "INFO", "replication")
+	host, port, err := net.SplitHostPort(second.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said(first, "OK", "REPLICAOF", host, port) // which the Sentinel does later
+	eventually(t, "the other is written to", func() bool { return c.Set(t.Context(), content("a"), nil, hour) == nil })
+}
+
+// TestSentinelsThatDoNotHelpAreTold of.
+func TestSentinelsThatDoNotHelpAreTold(t *testing.T) {
+	s := redistest.StartSentinel(t, "s3cret")
+	for name, tt := range map[string]struct{ password, want string }{
+		"unknown master": {"s3cret", "the Sentinels know no such master"}, "no password": {"", "redis answers NOAUTH"}, "wrong password": {"other", "redis answers WRONGPASS"},
+	} {
+		c, j := openLogging(t, redis.Config{
+			URL: secret.New("redis://127.0.0.1:1?master_name=none&addr=" + s.Address()), SentinelPassword: secret.New(tt.password), Key: secret.New(key),
+		})
+		eventually(t, name+" is told", func() bool {
+			_, _ = c.Get(t.Context(), content("a"))
+			return strings.Contains(j.String(), "redis is bypassed") && !strings.Contains(j.String(), " in time")
+		})
+		if !strings.Contains(j.String(), tt.want) {
+			t.Errorf("%s: %s", name, j.String())
+		}
+	}
 }

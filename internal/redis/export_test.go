@@ -1,6 +1,9 @@
 package redis
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // Seal is what Redis gets to keep of a value, and under which name.
 func (c *Client) Seal(k Key, value []byte) (name string, sealed []byte) {
@@ -17,3 +20,25 @@ func (c *Client) SetLogInterval(d time.Duration) {
 	defer c.notices.mu.Unlock()
 	c.notices.interval = d
 }
+
+// Checked is a connection whose replies have limits.
+func Checked(conn net.Conn, bytes, values int) net.Conn {
+	return &checked{Conn: conn, replies: replies{limits: limits{bytes, values}}, release: func() bool { return true }}
+}
+
+// Follow goes on with what has come in pieces, and tells whether a reply is begun.
+func Follow(bytes, values int, chunks ...[]byte) (within bool, err error) {
+	r := replies{limits: limits{bytes, values}}
+	for _, chunk := range chunks {
+		if err := r.follow(chunk); err != nil {
+			return false, err
+		}
+	}
+	return r.within(), nil
+}
+
+// The bounds that are the same for all replies.
+const (
+	MaxLine  = maxLine
+	MaxDepth = maxDepth
+)

@@ -22,8 +22,17 @@ func newLane(options goredis.UniversalOptions) *lane {
 	return &lane{options: options, current: connect(options)}
 }
 
+// connect returns a client that connects when there is something to do.
 func connect(options goredis.UniversalOptions) goredis.UniversalClient {
-	return goredis.NewUniversalClient(&options)
+	if options.IsClusterMode {
+		cluster := options.Cluster()
+		cluster.DisableRoutingPolicies = true // we know what each of our commands is, and need not be told
+		return goredis.NewClusterClient(cluster)
+	}
+	if options.MasterName != "" {
+		options.Dialer = sentinels{options}.dial
+	}
+	return goredis.NewClient(options.Simple())
 }
 
 func (l *lane) client() goredis.UniversalClient {

@@ -26,6 +26,8 @@ type notices struct {
 	// refusing is while writes are refused, the last one at refusedAt.
 	refusing  bool
 	refusedAt time.Time
+	// deaf is while we may not listen for nudges.
+	deaf bool
 }
 
 // bypass tells why Redis is bypassed, if it was not told, or of another cause. Who can
@@ -82,5 +84,25 @@ func (n *notices) accept(ctx context.Context) {
 	if n.refusing && time.Since(n.refusedAt) >= n.interval {
 		n.refusing = false
 		n.log.InfoContext(ctx, "redis writes again")
+	}
+}
+
+// deafen tells that we may not listen for nudges, once.
+func (n *notices) deafen(ctx context.Context, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.deaf {
+		n.deaf = true
+		n.log.WarnContext(ctx, "redis does not tell of changes", "err", cause(err))
+	}
+}
+
+// hear tells that we may again.
+func (n *notices) hear(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.deaf {
+		n.deaf = false
+		n.log.InfoContext(ctx, "redis tells of changes again")
 	}
 }

@@ -3,10 +3,16 @@ package redis
 import (
 	"context"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 )
 
-// nudgeGap is the least time between two nudges that are passed on.
-const nudgeGap = 20 * time.Millisecond
+const (
+	// nudgeGap is the least time between two nudges that are passed on.
+	nudgeGap = 20 * time.Millisecond
+	// listenInterval is when it is listened again after that has ended.
+	listenInterval = time.Second
+)
 
 func (c *Client) channel() string { return c.sealer.name(Key{Kind: nudges}) }
 
@@ -36,25 +42,62 @@ func (c *Client) Nudges(ctx context.Context) <-chan struct{} {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(c.ctx, cancel)()
-		subscription := client.Subscribe(ctx, c.channel())
-		defer func() { _ = subscription.Close() }()
-		events := subscription.ChannelWithSubscriptions()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-events:
-			}
-			select {
-			case out <- struct{}{}:
-			default: // the last one is still there
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(nudgeGap):
-			}
+		for ctx.Err() == nil {
+			_ = c.listen(ctx, client, out) // whatever it was may pass
+			wait(ctx, listenInterval)
 		}
 	})
 	return out
+}
+
+// listen passes nudges on until it cannot, on one connection. One message at a time is
+// in memory, and what waits is with Redis, which does not let it become much.
+func (c *Client) listen(ctx context.Context, client goredis.UniversalClient, out chan<- struct{}) (err error) {
+	subscription := client.Subscribe(ctx)
+	defer func() { _ = subscription.Close() }()
+	defer func() { // the library takes whatever is said here for what it expects
+		if recover() != nil {
+			err = errRejected
+		}
+	}()
+	if err := subscription.Subscribe(ctx, c.channel()); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })()
+	for asked := false; ; {
+		event, err := subscription.ReceiveTimeout(ctx, patience)
+		if isLate(err) && !asked {
+			asked = true // whether anybody is there
+			if err := subscription.Ping(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			if denied(err) {
+				c.notices.deafen(ctx, err)
+			}
+			return err
+		}
+		asked = false
+		switch event.(type) {
+		case *goredis.Pong:
+			continue
+		case *goredis.Subscription:
+			c.notices.hear(ctx)
+		}
+		select {
+		case out <- struct{}{}:
+		default: // the last one is still there
+		}
+		wait(ctx, nudgeGap)
+	}
+}
+
+// wait waits for some time, or for the end of the context.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }

@@ -78,18 +78,18 @@ func New(c Config, log *slog.Logger) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := &dialer{tls: options.TLSConfig}
-	options.Dialer, options.TLSConfig = dialer.dial, nil
 	logging.Disable() // it writes lines of its own to stderr; what matters comes back as errors
+	r := &Client{sealer: sealer, notices: &notices{log: log, interval: logInterval}, metrics: newMetrics()}
+	r.breaker = newBreaker(r.notices)
+	r.ctx, r.closing = context.WithCancel(context.Background())
+	r.dialer = &dialer{ctx: r.ctx, tls: options.TLSConfig}
+	options.TLSConfig = nil
+	options.Dialer = r.dialer.within(limitsOf(options, MaxSmall))
 	small, large := options, options
 	small.PoolSize, small.ReadTimeout, small.WriteTimeout = 16, budget, budget
 	large.PoolSize, large.ReadTimeout, large.WriteTimeout = 2, patience, patience
-	r := &Client{
-		sealer: sealer, small: newLane(small), large: newLane(large), options: options,
-		dialer: dialer, notices: &notices{log: log, interval: logInterval}, metrics: newMetrics(),
-	}
-	r.breaker = newBreaker(r.notices)
-	r.ctx, r.closing = context.WithCancel(context.Background())
+	large.Dialer = r.dialer.within(limitsOf(options, MaxLarge))
+	r.small, r.large, r.options = newLane(small), newLane(large), options
 	return r, nil
 }
 

@@ -183,38 +183,3 @@ func TestNoRedisIsBypassed(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestNudgesArrive(t *testing.T) {
-	s := redistest.Start(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	c, other := connect(t, s.URL(), key), connect(t, s.URL(), key)
-	arrived := c.Nudges(ctx)
-	await := func(when string) {
-		t.Helper()
-		select {
-		case <-arrived:
-		case <-time.After(30 * time.Second):
-			t.Fatalf("no nudge %s", when)
-		}
-	}
-	await("when it begins to listen")
-	nudge := func(c *redis.Client) {
-		t.Helper()
-		eventually(t, "a nudge is sent", func() bool { return c.Nudge(t.Context()) == nil })
-	}
-	nudge(other)
-	await("from another process")
-	nudge(c)
-	await("from its own")
-	for range 1000 {
-		nudge(other)
-	}
-	await("of many")
-	s.Kill(t)
-	s.Restart(t)
-	await("when Redis is back")
-	nudge(other)
-	await("after that")
-	cancel()
-	eventually(t, "nobody listens", func() bool { return strings.Count(s.Do(t, "CLIENT", "LIST", "TYPE", "pubsub"), "id=") == 0 })
-}

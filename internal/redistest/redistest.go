@@ -205,11 +205,17 @@ func (s *Server) Set(t testing.TB, name, value string) {
 // answer that is an error ends the test.
 func (s *Server) Do(t testing.TB, command ...string) string {
 	t.Helper()
-	said, err := s.cli(t.Context(), command...)
+	said, err := s.Try(t, command...)
 	if err != nil {
 		t.Fatalf("%q: %v: %s", command, err, said)
 	}
 	return said
+}
+
+// Try does as Do, and returns what it fails with.
+func (s *Server) Try(t testing.TB, command ...string) (string, error) {
+	t.Helper()
+	return s.cli(t.Context(), command...)
 }
 
 func (s *Server) cli(ctx context.Context, command ...string) (string, error) {
