@@ -14,7 +14,7 @@ import (
 // delta is everything that changed in a store after an epoch; after epoch 0
 // that is all it holds.
 type delta struct {
-	epoch int64
+	moment
 	banks []Bank
 	// contents are those that were added or changed, with all their signals. When
 	// that is everything only those are listed that are disabled.
@@ -90,17 +90,13 @@ func (n *newest) merge(other newest) {
 	}
 }
 
-// since reads, in one consistent state, what changed after an epoch.
-func (s *Store) since(ctx context.Context, epoch int64) (delta, error) {
-	return s.changes(ctx, epoch, func(*sql.Tx) error { return nil })
-}
-
-// changes is since, and reads more of the same state.
+// changes reads, in one consistent state, what changed after an epoch, and then more of
+// the same state.
 func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) error) (delta, error) {
 	var d delta
 	err := s.read(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&d.epoch)
-		if err != nil {
+		var err error
+		if d.moment, err = newestMoment(ctx, tx); err != nil {
 			return err
 		}
 		if d.banks, err = listBanks(ctx, tx); err != nil {

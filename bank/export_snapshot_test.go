@@ -90,9 +90,13 @@ func (s *Store) Name(ctx context.Context, epoch int64, head []byte) (redis.Key, 
 	return n.headKey(), err
 }
 
-// NameWith names a snapshot as a writer does that has a lease.
+// NameWith names a snapshot of the store's past as a writer does that has a lease.
 func (s *Store) NameWith(ctx context.Context, l Lease, epoch int64) error {
-	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)})
+	m, err := newestMoment(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)}, m.mark)
 }
 
 // SnapshotLease is the name of the lease.

@@ -107,6 +107,18 @@ func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
 	return x.refresh(ctx, merged{before.merged(), before.base})
 }
 
+// Follow goes on with another store.
+func (x *Indexer) Follow(ctx context.Context, other *Store) error {
+	x.store = other
+	return x.refresh(ctx, merged{})
+}
+
+// How many commits leave a mark that stays, and how often the others' are deleted.
+const (
+	MarksKept    = marksKept
+	MarksTrimmed = marksTrimmed
+)
+
 // HashContent is a content as an index sees it.
 type HashContent struct {
 	ID           int64
@@ -116,7 +128,7 @@ type HashContent struct {
 }
 
 func deltaOf(epoch int64, banks []Bank, contents []HashContent) delta {
-	d := delta{epoch: epoch, banks: banks}
+	d := delta{moment: moment{epoch: epoch}, banks: banks}
 	for _, c := range contents {
 		d.contents = append(d.contents, indexed{c.ID, c.DisableUntil})
 		for _, h := range c.Hashes {

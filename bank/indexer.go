@@ -2,6 +2,7 @@ package bank
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"sync"
@@ -166,16 +167,13 @@ func outcome(err error) string {
 
 func (x *Indexer) publish(ctx context.Context, m merged) error {
 	start := time.Now()
-	epoch, err := x.store.Epoch(ctx)
-	if err != nil {
-		return err
-	}
 	live := x.live.p.Load()
 	next := live
 	if live != nil && m.index != nil && m.base == live.base { // or another has been loaded meanwhile
 		next = m.index
 	}
-	if next, err = x.follow(ctx, next, epoch); err != nil {
+	next, err := x.follow(ctx, next)
+	if err != nil {
 		return err
 	}
 	x.live.checked.Store(start.UnixNano())
@@ -189,12 +187,21 @@ func (x *Indexer) publish(ctx context.Context, m merged) error {
 	return nil
 }
 
-// follow brings an index to an epoch of the store, or a later one.
-func (x *Indexer) follow(ctx context.Context, ix *Index, epoch int64) (*Index, error) {
-	if ix == nil || epoch < ix.epoch { // the first, or a store restored from an older copy
+// follow brings an index to the state of the store, and makes one if there is none, or
+// if the store has gone back since.
+func (x *Indexer) follow(ctx context.Context, ix *Index) (*Index, error) {
+	var at moment
+	if ix != nil {
+		at = ix.moment
+	}
+	epoch, is, err := x.store.isPast(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if ix == nil {
 		return x.load(ctx)
 	}
-	if epoch == ix.epoch {
+	if is && epoch == ix.epoch {
 		return ix, nil
 	}
 	behind, err := x.store.isFarBehind(ctx, ix.epoch, int64(ix.base.len()))
@@ -204,7 +211,17 @@ func (x *Indexer) follow(ctx context.Context, ix *Index, epoch int64) (*Index, e
 	if behind {
 		return x.load(ctx)
 	}
-	d, err := x.store.since(ctx, ix.epoch)
+	d, err := x.store.changes(ctx, ix.epoch, func(tx *sql.Tx) error {
+		// It may have gone back at any time until now.
+		if _, is, err := isPast(ctx, tx, ix.moment); err != nil || is {
+			return err
+		}
+		return errOtherPast
+	})
+	if errors.Is(err, errOtherPast) {
+		x.log.WarnContext(ctx, "index is made anew: it is not of the store's past, as far as that is known", "epoch", ix.epoch)
+		return x.load(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +259,7 @@ func (x *Indexer) load(ctx context.Context) (*Index, error) {
 }
 
 func (x *Indexer) loadStore(ctx context.Context) (*Index, error) {
-	d, err := x.store.since(ctx, 0)
+	d, err := x.store.changes(ctx, 0, func(*sql.Tx) error { return nil })
 	if err != nil {
 		return nil, err
 	}

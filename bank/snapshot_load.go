@@ -193,7 +193,8 @@ func (r *received) put(part int, raw []byte) error {
 	}
 }
 
-// index makes an index of all parts. Of its banks only the numbers are known.
+// index makes an index of all parts. Of its banks only the numbers are known, and its
+// mark is not.
 func (r *received) index() (*Index, error) {
 	if !r.signals.sha256.isSorted() || !r.signals.md5.isSorted() {
 		return nil, fmt.Errorf("%w: its digests are not in order", errMalformedSnapshot)
@@ -207,7 +208,7 @@ func (r *received) index() (*Index, error) {
 		}
 	})
 	ix := &Index{
-		epoch: r.head.epoch, banks: banks, newest: r.head.newest,
+		moment: moment{epoch: r.head.epoch}, banks: banks, newest: r.head.newest,
 		base: newPart(r.signals), overlay: newPart(signals{}), disabled: make(map[int64]int64, len(r.disabled)),
 	}
 	for i, c := range r.disabled {

@@ -259,7 +259,7 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	if err := keep(named.headKey(), head); err != nil {
 		return err
 	}
-	if err := w.name(ctx, l, named); err != nil {
+	if err := w.name(ctx, l, named, ix.mark); err != nil {
 		return err
 	}
 	if w.head != nil {
@@ -270,10 +270,10 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	return nil
 }
 
-func (w *SnapshotWriter) name(ctx context.Context, l Lease, n namedSnapshot) error {
+func (w *SnapshotWriter) name(ctx context.Context, l Lease, n namedSnapshot, mark int64) error {
 	ctx, cancel := context.WithTimeout(ctx, namePatience)
 	defer cancel()
-	return w.store.nameSnapshot(ctx, l, n)
+	return w.store.nameSnapshot(ctx, l, n, mark)
 }
 
 // remove deletes values. Those that stay end by themselves.
