@@ -11,9 +11,22 @@ import (
 	"mediagate/internal/redis"
 )
 
-// Eager lets the writer write of indexes of any size, and as soon as they change.
+// Eager lets the writer write of indexes of any size, and as soon as they change, and
+// renew its lease before each part.
 func (w *SnapshotWriter) Eager() *SnapshotWriter {
-	w.least, w.restValue, w.restMin = 0, 0, 0
+	w.least, w.restValue, w.restMin, w.renewal = 0, 0, 0, 0
+	return w
+}
+
+// Needing lets the writer write of indexes of so many signals at least.
+func (w *SnapshotWriter) Needing(least int) *SnapshotWriter {
+	w.least = least
+	return w
+}
+
+// Resting lets the writer rest after each value, and keep a snapshot at least so long.
+func (w *SnapshotWriter) Resting(value, least time.Duration) *SnapshotWriter {
+	w.restValue, w.restMin = value, least
 	return w
 }
 
@@ -97,6 +110,20 @@ func (s *Store) NameWith(ctx context.Context, l Lease, epoch int64) error {
 		return err
 	}
 	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)}, m.mark)
+}
+
+// CatchUp goes on from a snapshot that has been received, and returns why it is refused.
+func (s *Store) CatchUp(ctx context.Context, raw RawSnapshot) (reason string, err error) {
+	ix, err := DecodeSnapshot(raw.Head, raw.Parts)
+	if err != nil {
+		return "", err
+	}
+	_, err = s.catchUp(ctx, ix, nameOf(&snapshotHead{epoch: raw.Epoch}, raw.Head))
+	var r *refusal
+	if errors.As(err, &r) {
+		return string(r.reason), nil
+	}
+	return "", err
 }
 
 // SnapshotLease is the name of the lease.

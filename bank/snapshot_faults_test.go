@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -252,6 +253,7 @@ func TestRedisIsTakenAwayWhileLoading(t *testing.T) {
 		written(t, s, shared)
 		stop := make(chan struct{})
 		var begun sync.WaitGroup
+		var loaded atomic.Int64
 		for range 2 {
 			begun.Go(func() {
 				for {
@@ -260,11 +262,13 @@ func TestRedisIsTakenAwayWhileLoading(t *testing.T) {
 						return
 					default:
 					}
-					_, live := cold(t, s, shared)
+					x, live := cold(t, s, shared)
 					sameAsStore(t, s, load(t, live))
+					loaded.Add(int64(counted(t, x)["mediagate_index_loads_total ok snapshot"]))
 				}
 			})
 		}
+		comes(t, 30*time.Second, "a process that begins with a snapshot", func() bool { return loaded.Load() > 0 })
 		away(server, t)
 		close(stop)
 		begun.Wait()

@@ -35,6 +35,12 @@ const (
 	isIncomplete  reason = "count"    // with all changes since, it has not as many signals as the store
 )
 
+// isLasting tells whether the same snapshot will be refused again by whoever loads it.
+// It looks as it should to those who keep it there, unless it is deleted.
+func (r reason) isLasting() bool {
+	return r == isOther || r == isMalformed || r == isAhead || r == isIncomplete
+}
+
 // refusal is an error of a snapshot that is not used.
 type refusal struct {
 	reason reason
@@ -79,6 +85,10 @@ func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, 
 			return nil, err
 		}
 		ix, err := loadNamed(ctx, s, shared, n)
+		var r *refusal
+		if errors.As(err, &r) && r.reason.isLasting() {
+			_ = shared.Delete(ctx, n.headKey()) // or the next one who loads it
+		}
 		if err == nil || retried {
 			return ix, err
 		}

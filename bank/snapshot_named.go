@@ -91,6 +91,18 @@ func (s *Store) nameSnapshot(ctx context.Context, l Lease, n namedSnapshot, mark
 	return nil
 }
 
+// forgetSnapshot lets a snapshot not be loaded any more, if it is the one that may be.
+func (s *Store) forgetSnapshot(ctx context.Context, n namedSnapshot) error {
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM snapshot WHERE digest = $1", n.digest)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget snapshot: %w", err)
+	}
+	return nil
+}
+
 // changedSince counts the contents that have changed since an epoch, up to a number.
 // Those of banks that were removed are not among them.
 func (s *Store) changedSince(ctx context.Context, epoch, most int64) (n int64, err error) {
