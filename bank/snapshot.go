@@ -83,7 +83,8 @@ func (s section) has(k kind) bool {
 
 var (
 	errMalformedSnapshot = errors.New("malformed snapshot")
-	errSnapshotVersion   = errors.New("the snapshot is of a version that this program does not know")
+	errOlderSnapshot     = errors.New("the snapshot is of an older version than this program's")
+	errNewerSnapshot     = errors.New("the snapshot is of a newer version than this program's")
 )
 
 type snapshotHead struct {
@@ -137,8 +138,11 @@ func decodeHead(raw []byte) (*snapshotHead, error) {
 	if len(raw) < len(snapshotMagic)+4 || string(raw[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, fmt.Errorf("%w: it is none", errMalformedSnapshot)
 	}
-	if version := binary.BigEndian.Uint32(raw[len(snapshotMagic):]); version != snapshotVersion {
-		return nil, fmt.Errorf("%w: %d", errSnapshotVersion, version)
+	switch version := binary.BigEndian.Uint32(raw[len(snapshotMagic):]); {
+	case version < snapshotVersion:
+		return nil, fmt.Errorf("%w: %d", errOlderSnapshot, version)
+	case version > snapshotVersion:
+		return nil, fmt.Errorf("%w: %d", errNewerSnapshot, version)
 	}
 	if len(raw) < snapshotFixed {
 		return nil, fmt.Errorf("%w: its head is cut short", errMalformedSnapshot)

@@ -53,14 +53,16 @@ func (w *SnapshotWriter) rest(values int) {
 }
 
 // complete tells whether Redis has the snapshot, as far as it is looked at this time,
-// and keeps what it has.
+// and keeps what it has. One of a newer program it leaves to that, with an error: if
+// both wrote theirs, it would be in turn and for ever. It ends when no such program runs
+// any more.
 func (w *SnapshotWriter) complete(ctx context.Context, n namedSnapshot) (bool, error) {
 	if w.head == nil || string(w.named.digest) != string(n.digest) {
 		w.named, w.head, w.seen = n, nil, time.Now()
 		h, err := receiveHead(ctx, w.shared, n)
 		var r *refusal
-		if errors.As(err, &r) && r.reason == isUnreachable {
-			return false, r.err
+		if errors.As(err, &r) && r.reason == isUnreachable || errors.Is(err, errNewerSnapshot) {
+			return false, err
 		}
 		if err != nil {
 			return false, nil // whatever it has, it is not the snapshot

@@ -1,8 +1,11 @@
 package bank_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,4 +209,44 @@ func TestWriterRestsAfterTheSnapshotOfAnother(t *testing.T) {
 	}
 	_, fresh := newWriter(t, s, shared)
 	writesAnother(t, fresh, shared, 1)
+}
+
+// TestSnapshotOfAnotherVersion: that of a newer program is left to it until it ends, and
+// that of an older one is replaced.
+func TestSnapshotOfAnotherVersion(t *testing.T) {
+	for name, version := range map[string]byte{"older": 0, "newer": 2} {
+		t.Run(name, func(t *testing.T) {
+			shared := newShared(t, redistest.Start(t))
+			s := onSQLite.newStore(t)
+			raw := snapshotOf(t, s, shared, 1, 2, 3)
+			raw.Head[bank.VersionAt+3] = version
+			var err error
+			if raw.HeadKey, err = s.Name(t.Context(), raw.Epoch, raw.Head); err != nil {
+				t.Fatal(err)
+			}
+			keep(t, shared, raw.HeadKey, raw.Head)
+			var log bytes.Buffer
+			_, live := cold(t, s, nil)
+			w := bank.NewSnapshotWriter(s, live, shared, slog.New(slog.NewTextHandler(&log, nil))).Eager()
+			refuses(t, s, shared, "version")
+			if version > 1 {
+				comes(t, 30*time.Second, "a word of it", func() bool { w.Tend(t.Context(), 0); return log.Len() > 0 })
+				for range 3 {
+					w.Tend(t.Context(), 0)
+				}
+				if values := counted(t, w); values["mediagate_snapshot_writes_total ok"]+values["mediagate_snapshot_writes_total failed"] != 0 {
+					t.Errorf("it is replaced: %v", values)
+				}
+				if strings.Count(log.String(), "newer version") != 1 || strings.Count(log.String(), "\n") != 1 {
+					t.Errorf("it is told of so: %s", log.String())
+				}
+				if err := shared.Delete(t.Context(), raw.HeadKey); err != nil { // it has ended
+					t.Fatal(err)
+				}
+			}
+			writesAnother(t, w, shared, 1)
+			x, _ := cold(t, s, shared)
+			wasLoaded(t, x, "snapshot", "")
+		})
+	}
 }

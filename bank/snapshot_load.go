@@ -65,7 +65,7 @@ func refused(err error) error {
 		return &refusal{isMissing, err}
 	case errors.Is(err, errMalformedSnapshot):
 		return &refusal{isMalformed, err}
-	case errors.Is(err, errSnapshotVersion):
+	case errors.Is(err, errOlderSnapshot), errors.Is(err, errNewerSnapshot):
 		return &refusal{isUnknown, err}
 	default:
 		return &refusal{isUnreachable, err}
