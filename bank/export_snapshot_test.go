@@ -30,6 +30,16 @@ func (w *SnapshotWriter) Resting(value, least time.Duration) *SnapshotWriter {
 	return w
 }
 
+// Awake ends the writer's rest, and returns how much of it was left.
+func (w *SnapshotWriter) Awake() time.Duration {
+	left := time.Until(w.rested)
+	w.rested = time.Time{}
+	return left
+}
+
+// RestMost is the longest rest after attempts in vain.
+const RestMost = restMost
+
 // Write writes a snapshot if one is due.
 func (w *SnapshotWriter) Write(ctx context.Context) error { return w.writeIfDue(ctx) }
 

@@ -49,7 +49,11 @@ func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, th
 
 // rest lets the time pass that follows so many values.
 func (w *SnapshotWriter) rest(values int) {
-	w.rested = time.Now().Add(time.Duration(values) * w.restValue)
+	pause := time.Duration(values) * w.restValue
+	for range w.failures {
+		pause = min(2*pause, restMost)
+	}
+	w.rested = time.Now().Add(pause)
 }
 
 // complete tells whether Redis has the snapshot, as far as it is looked at this time,
@@ -67,7 +71,7 @@ func (w *SnapshotWriter) complete(ctx context.Context, n namedSnapshot) (bool, e
 		if err != nil {
 			return false, nil // whatever it has, it is not the snapshot
 		}
-		w.head = h
+		w.head, w.failures = h, 0
 		w.rest(len(h.parts)) // whoever has written it rests, too
 	}
 	keys := []redis.Key{n.headKey()}

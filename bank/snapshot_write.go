@@ -30,9 +30,10 @@ const (
 	// namePatience is what the store may take to name a snapshot, and writePatience
 	// what all may take: an index that is being written stays in memory.
 	namePatience, writePatience = 10 * time.Second, time.Minute
-	// restValue is for how long nothing is written for each value that was, even in
-	// vain, and restMin how long a snapshot stays at least, whatever changes.
-	restValue, restMin = 250 * time.Millisecond, 10 * time.Second
+	// restValue is for how long nothing is written for each value that was, and restMin
+	// how long a snapshot stays at least, whatever changes. With each attempt in a row
+	// that is in vain the rest doubles, up to restMost.
+	restValue, restMin, restMost = 250 * time.Millisecond, 10 * time.Second, 10 * time.Minute
 )
 
 // SnapshotWriter keeps a snapshot of Live's index in Redis, for processes that begin.
@@ -56,6 +57,8 @@ type SnapshotWriter struct {
 	// seen is when that snapshot was seen first, and rested until when nothing is
 	// written.
 	seen, rested time.Time
+	// failures are the attempts in a row that were in vain.
+	failures int
 	// failing is what was told to keep the snapshot from being written, or "".
 	failing string
 	writes  *prometheus.CounterVec
@@ -167,10 +170,13 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	defer cancel()
 	var kept []redis.Key
 	defer func() {
-		w.rest(len(kept))
 		if err != nil {
+			w.failures++
 			w.remove(ctx, kept)
+		} else {
+			w.failures = 0
 		}
+		w.rest(len(kept))
 	}()
 	keep := func(key redis.Key, value []byte) error {
 		kept = append(kept, key)
