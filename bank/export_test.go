@@ -84,6 +84,25 @@ func (x *Indexer) Refresh(ctx context.Context, merge bool) error {
 	return x.refresh(ctx, merged{})
 }
 
+// Merge begins to fold the overlay of an index in, as a refresh does that finds it large.
+func (x *Indexer) Merge(ix *Index) { x.merge(ix) }
+
+// AwaitMerge publishes what is being folded in, and returns false if nothing is.
+func (x *Indexer) AwaitMerge(ctx context.Context) (bool, error) {
+	if x.merging == nil {
+		return false, nil
+	}
+	m := <-x.merging
+	x.merging = nil
+	return true, x.refresh(ctx, m)
+}
+
+// Hold keeps the index as the SnapshotWriter does while it writes.
+func (l *Live) Hold() (*Index, error) { return l.hold() }
+
+// LetGo ends Hold.
+func (l *Live) LetGo() { l.letGo() }
+
 // Unmerged tells whether the overlay is due to be folded in.
 func (ix *Index) Unmerged() bool { return ix.unmerged() }
 

@@ -30,6 +30,8 @@ type Indexer struct {
 	// merging delivers an index with its overlay folded in; nil while none is being
 	// made.
 	merging chan merged
+	// running is what Run has begun, and waits for.
+	running sync.WaitGroup
 	// gcPercent is what settle has set.
 	gcPercent              int
 	swaps, loads, refusals *prometheus.CounterVec
@@ -58,13 +60,12 @@ func NewIndexer(store *Store, live *Live, shared *redis.Client, log *slog.Logger
 // Run follows the store until the context ends. A refresh that fails leaves the
 // last index in place, whose age shows it, and is tried again.
 func (x *Indexer) Run(ctx context.Context) error {
-	var sending sync.WaitGroup
-	defer sending.Wait()
+	defer x.running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	committed := make(chan struct{}, 1)
 	if x.shared != nil {
-		sending.Go(func() { x.sendNudges(ctx, committed) })
+		x.running.Go(func() { x.sendNudges(ctx, committed) })
 	}
 	due := dues{ticker: time.NewTicker(pollInterval), nudges: x.shared.Nudges(ctx), committed: committed}
 	defer due.ticker.Stop()
@@ -266,14 +267,16 @@ func (x *Indexer) loadStore(ctx context.Context) (*Index, error) {
 	return newIndex(d)
 }
 
-// merge folds the overlay in, beside everything else, if it has grown large.
+// merge folds the overlay in, beside everything else, if it has grown large: not while a
+// snapshot is written of what was before it was folded in last, which is in memory, too.
+// That ends within writePatience, and what is in the overlay counts already.
 func (x *Indexer) merge(ix *Index) {
-	if x.merging != nil || !ix.unmerged() {
+	if x.merging != nil || !ix.unmerged() || x.live.holdsOlder(ix.base) {
 		return
 	}
-	done := make(chan merged, 1) // with room, so that an ended Run leaves nobody waiting
+	done := make(chan merged, 1) // with room: nobody may take it
 	x.merging = done
-	go func() { done <- merged{ix.merged(), ix.base} }()
+	x.running.Go(func() { done <- merged{ix.merged(), ix.base} })
 }
 
 // Describe and Collect show the state of the index.

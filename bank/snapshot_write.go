@@ -120,7 +120,8 @@ func (w *SnapshotWriter) tend(ctx context.Context) {
 }
 
 func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
-	ix, err := w.live.Load()
+	ix, err := w.live.hold()
+	defer w.live.letGo()
 	if err != nil {
 		return nil // there will be an index
 	}
