@@ -136,6 +136,12 @@ func (s *Store) CatchUp(ctx context.Context, raw RawSnapshot) (reason string, er
 	return "", err
 }
 
+// Impatient has so much patience with Redis for one part, and for each beside one.
+func (x *Indexer) Impatient(part, each time.Duration) { x.limits = limits{part, each} }
+
+// PartsPatience is that for so many parts.
+func PartsPatience(parts int) time.Duration { return loadLimits.all(parts) }
+
 // SnapshotLease is the name of the lease.
 const SnapshotLease = snapshotLease
 

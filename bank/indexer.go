@@ -27,6 +27,8 @@ type Indexer struct {
 	live   *Live
 	shared *redis.Client
 	log    *slog.Logger
+	// limits are those of loading from shared.
+	limits limits
 	// merging delivers an index with its overlay folded in; nil while none is being
 	// made.
 	merging chan merged
@@ -50,7 +52,7 @@ func NewIndexer(store *Store, live *Live, shared *redis.Client, log *slog.Logger
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	return &Indexer{
-		store: store, live: live, shared: shared, log: log, gcPercent: defaultGC,
+		store: store, live: live, shared: shared, log: log, limits: loadLimits, gcPercent: defaultGC,
 		swaps:    counter("mediagate_index_refreshes_total", "Attempts to bring the index to the store's state, by outcome.", "outcome"),
 		loads:    counter("mediagate_index_loads_total", "Attempts to load a whole index, by source and outcome.", "source", "outcome"),
 		refusals: counter("mediagate_snapshot_refusals_total", "Snapshots in Redis that were not used, by reason.", "reason"),
@@ -234,7 +236,7 @@ func (x *Indexer) follow(ctx context.Context, ix *Index) (*Index, error) {
 func (x *Indexer) load(ctx context.Context) (*Index, error) {
 	start := time.Now()
 	source := "snapshot"
-	ix, err := loadSnapshot(ctx, x.store, x.shared)
+	ix, err := loadSnapshot(ctx, x.store, x.shared, x.limits)
 	if ix != nil || err != nil {
 		x.loads.WithLabelValues(source, outcome(err)).Inc()
 	}

@@ -1,8 +1,10 @@
 package bank_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"mediagate/bank"
 	"mediagate/internal/redis"
 	"mediagate/internal/redistest"
+	"mediagate/internal/secret"
 )
 
 // TestKilledWriterLeavesTheSnapshotBefore kills one after each of its values, before
@@ -235,6 +238,65 @@ func TestHangingRedisDelaysNobodyForLong(t *testing.T) {
 	refuses(t, s, shared, "unreachable")
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("ready after %v", took)
+	}
+}
+
+// slowly lets each connection take so long for each part that it is asked for.
+func slowly(pause time.Duration) func() redistest.Tamper {
+	return func() redistest.Tamper {
+		var asked atomic.Bool
+		return redistest.Tamper{
+			Request: func(request []byte) ([]byte, []byte) {
+				asked.Store(bytes.Contains(request, []byte("mediagate:part:")))
+				return request, nil
+			},
+			Reply: func(reply []byte) ([]byte, bool) {
+				if asked.Load() {
+					time.Sleep(pause)
+				}
+				return reply, false
+			},
+		}
+	}
+}
+
+// TestSlowRedisIsWaitedFor as long as parts arrive, and not for ever.
+func TestSlowRedisIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := onSQLite.newStore(t)
+	server := redistest.Start(t)
+	if raw := snapshotOf(t, s, newShared(t, server), 1, 2, 3); len(raw.Parts) != 4 { // two at a time
+		t.Fatalf("%d parts", len(raw.Parts))
+	}
+	proxy := redistest.NewProxy(t, server)
+	shared, err := redis.New(redis.Config{URL: secret.New(proxy.URL()), Key: secret.New(strings.Repeat("k", 32))}, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := shared.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	proxy.Set(slowly(800 * time.Millisecond))
+	x, live := cold(t, s, shared)
+	wasLoaded(t, x, "snapshot", "")
+	sameAsStore(t, s, load(t, live))
+
+	proxy.Set(slowly(300 * time.Millisecond))
+	for name, tt := range map[string]struct{ part, each time.Duration }{
+		"all": {400 * time.Millisecond, 10 * time.Millisecond}, "one": {100 * time.Millisecond, time.Minute},
+	} {
+		x := bank.NewIndexer(s, bank.NewLive(), shared, discard())
+		x.Impatient(tt.part, tt.each)
+		refresh(t, x)
+		if counted(t, x)["mediagate_snapshot_refusals_total unreachable"] != 1 {
+			t.Errorf("%s: there is no end to its patience", name)
+		}
+	}
+	// A million hashes are 16 parts. The store is to give them within 5 seconds.
+	if most := bank.PartsPatience(16); most > 10*time.Second {
+		t.Errorf("up to %v before the store is asked", most)
 	}
 }
 

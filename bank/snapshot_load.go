@@ -13,12 +13,25 @@ import (
 	"mediagate/pdq"
 )
 
-// How long Redis may take, after which the store is read: for one value, and for all.
 const (
-	valuePatience = time.Second
-	partPatience  = 100 * time.Millisecond // of each part, beside the first second
-	loaders       = 2
+	// headPatience is how long Redis may take to begin.
+	headPatience = time.Second
+	// loaders are how many parts are asked for at once.
+	loaders = 2
 )
+
+// limits are how long Redis may take for parts, after which the store is read. As long
+// as some arrive it is mostly that others begin, too, and the store would be as busy; but
+// in all it may not take much longer than the store does.
+type limits struct {
+	part time.Duration // for one
+	each time.Duration // in all, beside one: for each, what the store takes for its entries
+}
+
+var loadLimits = limits{part: 4 * time.Second, each: 300 * time.Millisecond}
+
+// all is for so many parts.
+func (l limits) all(parts int) time.Duration { return l.part + time.Duration(parts)*l.each }
 
 // reason is why a snapshot was not used. It is a closed set.
 type reason string
@@ -75,7 +88,7 @@ func refused(err error) error {
 // loadSnapshot makes an index of the snapshot that the store names, as it is in
 // Redis, and of what has changed since. It returns nil if there is none, and a
 // refusal if there is one that cannot be used.
-func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, error) {
+func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client, l limits) (*Index, error) {
 	if shared == nil {
 		return nil, nil
 	}
@@ -84,7 +97,7 @@ func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, 
 		if err != nil || !ok {
 			return nil, err
 		}
-		ix, err := loadNamed(ctx, s, shared, n)
+		ix, err := loadNamed(ctx, s, shared, n, l)
 		var r *refusal
 		if errors.As(err, &r) && r.reason.isLasting() {
 			_ = shared.Delete(ctx, n.headKey()) // or the next one who loads it
@@ -99,7 +112,7 @@ func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, 
 	}
 }
 
-func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnapshot) (*Index, error) {
+func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnapshot, l limits) (*Index, error) {
 	h, err := receiveHead(ctx, shared, n)
 	if err != nil {
 		return nil, err
@@ -109,7 +122,7 @@ func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnaps
 	} else if behind {
 		return nil, refuse(isOutdated, "too much has changed since epoch %d", h.epoch)
 	}
-	r, err := receiveParts(ctx, shared, h)
+	r, err := receiveParts(ctx, shared, h, l)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -122,7 +135,7 @@ func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnaps
 
 // receiveHead returns the head of the named snapshot.
 func receiveHead(ctx context.Context, shared *redis.Client, n namedSnapshot) (*snapshotHead, error) {
-	ctx, cancel := context.WithTimeout(ctx, valuePatience)
+	ctx, cancel := context.WithTimeout(ctx, headPatience)
 	defer cancel()
 	raw, err := shared.Load(ctx, n.headKey())
 	if err != nil {
@@ -142,15 +155,15 @@ func receiveHead(ctx context.Context, shared *redis.Client, n namedSnapshot) (*s
 }
 
 // receiveParts reads all parts, some at a time.
-func receiveParts(ctx context.Context, shared *redis.Client, h *snapshotHead) (*received, error) {
-	ctx, cancel := context.WithTimeout(ctx, valuePatience+time.Duration(len(h.parts))*partPatience)
+func receiveParts(ctx context.Context, shared *redis.Client, h *snapshotHead, l limits) (*received, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.all(len(h.parts)))
 	defer cancel()
 	r := newReceived(h)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loaders)
 	for part := range h.parts {
 		g.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, valuePatience)
+			ctx, cancel := context.WithTimeout(ctx, l.part)
 			defer cancel()
 			raw, err := shared.Load(ctx, h.partKey(part))
 			if err != nil {
