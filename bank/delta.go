@@ -50,6 +50,8 @@ type ref struct {
 // kind numbers the signal types.
 type kind uint8
 
+// kinds have the numbers that snapshots have them by: whoever changes them changes
+// snapshotVersion. So with how many there are, in counts and newest.
 var kinds = []SignalType{PDQ, VideoMD5, MD5, SHA256}
 
 func kindOf(t SignalType) (kind, error) {

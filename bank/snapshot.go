@@ -18,7 +18,9 @@ import (
 // The head is magic, version, id, epoch, the number of entries of each section, when
 // the newest signal of each kind was banked, and the SHA-256 of every part; all
 // numbers are big-endian. From the numbers of entries follows how many parts there
-// are and how long each is. The id is random, and with a number it names the parts.
+// are and how long each is. The id is random, and with a number it names the parts. An
+// entry is the value, content, bank, number in kinds, and variant; or a content and until
+// when it is disabled.
 //
 // What is in the head is not believed unless its SHA-256 is what the store says: see
 // [Store.namedSnapshot]. So whatever Redis has instead, an older snapshot or that of
