@@ -142,6 +142,16 @@ func (x *Indexer) Impatient(part, each time.Duration) { x.limits = limits{part, 
 // PartsPatience is that for so many parts.
 func PartsPatience(parts int) time.Duration { return loadLimits.all(parts) }
 
+// CountEntries counts one more entry than so many, and returns what there are then.
+func CountEntries(n int64) (int64, error) {
+	h := snapshotHead{entries: [sections]int64{n}}
+	err := h.count(0)
+	return h.entries[0], err
+}
+
+// SectionMax is the most of a section that a head may say.
+const SectionMax = sectionMax
+
 // SnapshotLease is the name of the lease.
 const SnapshotLease = snapshotLease
 

@@ -32,7 +32,7 @@ const (
 	snapshotIDSize  = 16
 	// partEntries are those of every part of a section but the last.
 	partEntries = 1 << 16
-	// sectionMax is more than any index holds.
+	// sectionMax is more than any index holds, and a limit to what a head can ask for.
 	sectionMax = 1 << 28
 )
 
@@ -85,6 +85,7 @@ func (s section) has(k kind) bool {
 
 var (
 	errMalformedSnapshot = errors.New("malformed snapshot")
+	errTooLarge          = errors.New("the index is too large")
 	errOlderSnapshot     = errors.New("the snapshot is of an older version than this program's")
 	errNewerSnapshot     = errors.New("the snapshot is of a newer version than this program's")
 )
@@ -179,7 +180,7 @@ func decodeHead(raw []byte) (*snapshotHead, error) {
 }
 
 // appendEntry appends a signal to a part of a section.
-func appendEntry(part []byte, s section, e *entry) []byte {
+func appendEntry(part []byte, s section, e entry) []byte {
 	part = append(part, e.value[:s.valueSize()]...)
 	part = binary.BigEndian.AppendUint64(part, uint64(e.ref.content))
 	part = binary.BigEndian.AppendUint32(part, uint32(e.ref.bank))
@@ -192,7 +193,7 @@ func appendDisabled(part []byte, c indexed) []byte {
 	return binary.BigEndian.AppendUint64(part, uint64(c.disableUntil))
 }
 
-// decodeEntries reads the signals of a part.
+// decodeEntries reads the signals of a part. An entry is overwritten by the next one.
 func decodeEntries(part []byte, s section, each func(i int, e *entry)) error {
 	size, values := s.entrySize(), s.valueSize()
 	if len(part)%size != 0 {
