@@ -13,8 +13,9 @@ import (
 // tables are all that a store keeps, those that others refer to first. The
 // version of the schema is not data: the program that reads a store makes it. Nor is
 // what processes tell one another while they run, in lease and snapshot: another
-// store has other processes, and a snapshot of its own.
-var tables = []string{"meta", "bank", "content", "signal", "source", "removed", "exchange", "pending", "credential"}
+// store has other processes, and a snapshot of its own. Its past is the same, up to
+// here: its epochs go on from there, and mean what they meant.
+var tables = []string{"meta", "bank", "content", "signal", "source", "removed", "past", "exchange", "pending", "credential"}
 
 // Errors of Copy.
 var (

@@ -14,7 +14,7 @@ import (
 // delta is everything that changed in a store after an epoch; after epoch 0
 // that is all it holds.
 type delta struct {
-	epoch int64
+	moment
 	banks []Bank
 	// contents are those that were added or changed, with all their signals. When
 	// that is everything only those are listed that are disabled.
@@ -50,6 +50,8 @@ type ref struct {
 // kind numbers the signal types.
 type kind uint8
 
+// kinds have the numbers that snapshots have them by: whoever changes them changes
+// snapshotVersion. So with how many there are, in counts and newest.
 var kinds = []SignalType{PDQ, VideoMD5, MD5, SHA256}
 
 func kindOf(t SignalType) (kind, error) {
@@ -90,17 +92,13 @@ func (n *newest) merge(other newest) {
 	}
 }
 
-// since reads, in one consistent state, what changed after an epoch.
-func (s *Store) since(ctx context.Context, epoch int64) (delta, error) {
-	return s.changes(ctx, epoch, func(*sql.Tx) error { return nil })
-}
-
-// changes is since, and reads more of the same state.
+// changes reads, in one consistent state, what changed after an epoch, and then more of
+// the same state.
 func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) error) (delta, error) {
 	var d delta
 	err := s.read(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&d.epoch)
-		if err != nil {
+		var err error
+		if d.moment, err = newestMoment(ctx, tx); err != nil {
 			return err
 		}
 		if d.banks, err = listBanks(ctx, tx); err != nil {

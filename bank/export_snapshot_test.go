@@ -11,11 +11,34 @@ import (
 	"mediagate/internal/redis"
 )
 
-// Eager lets the writer write of indexes of any size, and as soon as they change.
+// Eager lets the writer write of indexes of any size, and as soon as they change, and
+// renew its lease before each part.
 func (w *SnapshotWriter) Eager() *SnapshotWriter {
-	w.least, w.restValue, w.restMin = 0, 0, 0
+	w.least, w.restValue, w.restMin, w.renewal = 0, 0, 0, 0
 	return w
 }
+
+// Needing lets the writer write of indexes of so many signals at least.
+func (w *SnapshotWriter) Needing(least int) *SnapshotWriter {
+	w.least = least
+	return w
+}
+
+// Resting lets the writer rest after each value, and keep a snapshot at least so long.
+func (w *SnapshotWriter) Resting(value, least time.Duration) *SnapshotWriter {
+	w.restValue, w.restMin = value, least
+	return w
+}
+
+// Awake ends the writer's rest, and returns how much of it was left.
+func (w *SnapshotWriter) Awake() time.Duration {
+	left := time.Until(w.rested)
+	w.rested = time.Time{}
+	return left
+}
+
+// RestMost is the longest rest after attempts in vain.
+const RestMost = restMost
 
 // Write writes a snapshot if one is due.
 func (w *SnapshotWriter) Write(ctx context.Context) error { return w.writeIfDue(ctx) }
@@ -90,10 +113,44 @@ func (s *Store) Name(ctx context.Context, epoch int64, head []byte) (redis.Key, 
 	return n.headKey(), err
 }
 
-// NameWith names a snapshot as a writer does that has a lease.
+// NameWith names a snapshot of the store's past as a writer does that has a lease.
 func (s *Store) NameWith(ctx context.Context, l Lease, epoch int64) error {
-	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)})
+	m, err := newestMoment(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)}, m.mark)
 }
+
+// CatchUp goes on from a snapshot that has been received, and returns why it is refused.
+func (s *Store) CatchUp(ctx context.Context, raw RawSnapshot) (reason string, err error) {
+	ix, err := DecodeSnapshot(raw.Head, raw.Parts)
+	if err != nil {
+		return "", err
+	}
+	_, err = s.catchUp(ctx, ix, nameOf(&snapshotHead{epoch: raw.Epoch}, raw.Head))
+	var r *refusal
+	if errors.As(err, &r) {
+		return string(r.reason), nil
+	}
+	return "", err
+}
+
+// Impatient has so much patience with Redis for one part, and for each beside one.
+func (x *Indexer) Impatient(part, each time.Duration) { x.limits = limits{part, each} }
+
+// PartsPatience is that for so many parts.
+func PartsPatience(parts int) time.Duration { return loadLimits.all(parts) }
+
+// CountEntries counts one more entry than so many, and returns what there are then.
+func CountEntries(n int64) (int64, error) {
+	h := snapshotHead{entries: [sections]int64{n}}
+	err := h.count(0)
+	return h.entries[0], err
+}
+
+// SectionMax is the most of a section that a head may say.
+const SectionMax = sectionMax
 
 // SnapshotLease is the name of the lease.
 const SnapshotLease = snapshotLease

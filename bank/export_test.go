@@ -84,6 +84,25 @@ func (x *Indexer) Refresh(ctx context.Context, merge bool) error {
 	return x.refresh(ctx, merged{})
 }
 
+// Merge begins to fold the overlay of an index in, as a refresh does that finds it large.
+func (x *Indexer) Merge(ix *Index) { x.merge(ix) }
+
+// AwaitMerge publishes what is being folded in, and returns false if nothing is.
+func (x *Indexer) AwaitMerge(ctx context.Context) (bool, error) {
+	if x.merging == nil {
+		return false, nil
+	}
+	m := <-x.merging
+	x.merging = nil
+	return true, x.refresh(ctx, m)
+}
+
+// Hold keeps the index as the SnapshotWriter does while it writes.
+func (l *Live) Hold() (*Index, error) { return l.hold() }
+
+// LetGo ends Hold.
+func (l *Live) LetGo() { l.letGo() }
+
 // Unmerged tells whether the overlay is due to be folded in.
 func (ix *Index) Unmerged() bool { return ix.unmerged() }
 
@@ -107,6 +126,18 @@ func (x *Indexer) RefreshFrom(ctx context.Context, other *Store) error {
 	return x.refresh(ctx, merged{before.merged(), before.base})
 }
 
+// Follow goes on with another store.
+func (x *Indexer) Follow(ctx context.Context, other *Store) error {
+	x.store = other
+	return x.refresh(ctx, merged{})
+}
+
+// How many commits leave a mark that stays, and how often the others' are deleted.
+const (
+	MarksKept    = marksKept
+	MarksTrimmed = marksTrimmed
+)
+
 // HashContent is a content as an index sees it.
 type HashContent struct {
 	ID           int64
@@ -116,7 +147,7 @@ type HashContent struct {
 }
 
 func deltaOf(epoch int64, banks []Bank, contents []HashContent) delta {
-	d := delta{epoch: epoch, banks: banks}
+	d := delta{moment: moment{epoch: epoch}, banks: banks}
 	for _, c := range contents {
 		d.contents = append(d.contents, indexed{c.ID, c.DisableUntil})
 		for _, h := range c.Hashes {

@@ -17,7 +17,7 @@ import (
 // It is a large part and a small overlay of what changed since the large one
 // was built, so that a change costs its own size and not the list's.
 type Index struct {
-	epoch  int64
+	moment
 	banks  map[int32]Bank
 	base   *part
 	newest newest
@@ -54,7 +54,7 @@ func newIndex(d delta) (*Index, error) {
 		return nil, fmt.Errorf("build index: it holds %d signals, the store %d", got.total(), d.held.total())
 	}
 	ix := &Index{
-		epoch: d.epoch, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
+		moment: d.moment, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
 		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting,
 	}
 	ix.setDisabled(d.contents)
@@ -83,7 +83,7 @@ func (ix *Index) setDisabled(contents []indexed) {
 // with returns an index that also has a later delta.
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
-		epoch: d.epoch, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
+		moment: d.moment, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
 		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting,
 	}
 	if ix.disables(d) {
@@ -151,7 +151,7 @@ func (ix *Index) merged() *Index {
 		ix.overlay.signals, func(r ref) bool { return ix.holds(ix.overlay, r) },
 	)
 	next := &Index{
-		epoch: ix.epoch, banks: ix.banks, newest: ix.newest, base: newPartBeside(held), overlay: newPart(signals{}), disabled: ix.disabled,
+		moment: ix.moment, banks: ix.banks, newest: ix.newest, base: newPartBeside(held), overlay: newPart(signals{}), disabled: ix.disabled,
 		exchanges: ix.exchanges, awaiting: ix.awaiting,
 	}
 	next.counts = sync.OnceValue(next.count)

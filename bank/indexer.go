@@ -2,6 +2,7 @@ package bank
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"sync"
@@ -26,9 +27,13 @@ type Indexer struct {
 	live   *Live
 	shared *redis.Client
 	log    *slog.Logger
+	// limits are those of loading from shared.
+	limits limits
 	// merging delivers an index with its overlay folded in; nil while none is being
 	// made.
 	merging chan merged
+	// running is what Run has begun, and waits for.
+	running sync.WaitGroup
 	// gcPercent is what settle has set.
 	gcPercent              int
 	swaps, loads, refusals *prometheus.CounterVec
@@ -47,7 +52,7 @@ func NewIndexer(store *Store, live *Live, shared *redis.Client, log *slog.Logger
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	return &Indexer{
-		store: store, live: live, shared: shared, log: log, gcPercent: defaultGC,
+		store: store, live: live, shared: shared, log: log, limits: loadLimits, gcPercent: defaultGC,
 		swaps:    counter("mediagate_index_refreshes_total", "Attempts to bring the index to the store's state, by outcome.", "outcome"),
 		loads:    counter("mediagate_index_loads_total", "Attempts to load a whole index, by source and outcome.", "source", "outcome"),
 		refusals: counter("mediagate_snapshot_refusals_total", "Snapshots in Redis that were not used, by reason.", "reason"),
@@ -57,13 +62,12 @@ func NewIndexer(store *Store, live *Live, shared *redis.Client, log *slog.Logger
 // Run follows the store until the context ends. A refresh that fails leaves the
 // last index in place, whose age shows it, and is tried again.
 func (x *Indexer) Run(ctx context.Context) error {
-	var sending sync.WaitGroup
-	defer sending.Wait()
+	defer x.running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	committed := make(chan struct{}, 1)
 	if x.shared != nil {
-		sending.Go(func() { x.sendNudges(ctx, committed) })
+		x.running.Go(func() { x.sendNudges(ctx, committed) })
 	}
 	due := dues{ticker: time.NewTicker(pollInterval), nudges: x.shared.Nudges(ctx), committed: committed}
 	defer due.ticker.Stop()
@@ -166,16 +170,13 @@ func outcome(err error) string {
 
 func (x *Indexer) publish(ctx context.Context, m merged) error {
 	start := time.Now()
-	epoch, err := x.store.Epoch(ctx)
-	if err != nil {
-		return err
-	}
 	live := x.live.p.Load()
 	next := live
 	if live != nil && m.index != nil && m.base == live.base { // or another has been loaded meanwhile
 		next = m.index
 	}
-	if next, err = x.follow(ctx, next, epoch); err != nil {
+	next, err := x.follow(ctx, next)
+	if err != nil {
 		return err
 	}
 	x.live.checked.Store(start.UnixNano())
@@ -189,12 +190,21 @@ func (x *Indexer) publish(ctx context.Context, m merged) error {
 	return nil
 }
 
-// follow brings an index to an epoch of the store, or a later one.
-func (x *Indexer) follow(ctx context.Context, ix *Index, epoch int64) (*Index, error) {
-	if ix == nil || epoch < ix.epoch { // the first, or a store restored from an older copy
+// follow brings an index to the state of the store, and makes one if there is none, or
+// if the store has gone back since.
+func (x *Indexer) follow(ctx context.Context, ix *Index) (*Index, error) {
+	var at moment
+	if ix != nil {
+		at = ix.moment
+	}
+	epoch, is, err := x.store.isPast(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if ix == nil {
 		return x.load(ctx)
 	}
-	if epoch == ix.epoch {
+	if is && epoch == ix.epoch {
 		return ix, nil
 	}
 	behind, err := x.store.isFarBehind(ctx, ix.epoch, int64(ix.base.len()))
@@ -204,7 +214,17 @@ func (x *Indexer) follow(ctx context.Context, ix *Index, epoch int64) (*Index, e
 	if behind {
 		return x.load(ctx)
 	}
-	d, err := x.store.since(ctx, ix.epoch)
+	d, err := x.store.changes(ctx, ix.epoch, func(tx *sql.Tx) error {
+		// It may have gone back at any time until now.
+		if _, is, err := isPast(ctx, tx, ix.moment); err != nil || is {
+			return err
+		}
+		return errOtherPast
+	})
+	if errors.Is(err, errOtherPast) {
+		x.log.WarnContext(ctx, "index is made anew: it is not of the store's past, as far as that is known", "epoch", ix.epoch)
+		return x.load(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +236,7 @@ func (x *Indexer) follow(ctx context.Context, ix *Index, epoch int64) (*Index, e
 func (x *Indexer) load(ctx context.Context) (*Index, error) {
 	start := time.Now()
 	source := "snapshot"
-	ix, err := loadSnapshot(ctx, x.store, x.shared)
+	ix, err := loadSnapshot(ctx, x.store, x.shared, x.limits)
 	if ix != nil || err != nil {
 		x.loads.WithLabelValues(source, outcome(err)).Inc()
 	}
@@ -242,21 +262,23 @@ func (x *Indexer) load(ctx context.Context) (*Index, error) {
 }
 
 func (x *Indexer) loadStore(ctx context.Context) (*Index, error) {
-	d, err := x.store.since(ctx, 0)
+	d, err := x.store.changes(ctx, 0, func(*sql.Tx) error { return nil })
 	if err != nil {
 		return nil, err
 	}
 	return newIndex(d)
 }
 
-// merge folds the overlay in, beside everything else, if it has grown large.
+// merge folds the overlay in, beside everything else, if it has grown large: not while a
+// snapshot is written of what was before it was folded in last, which is in memory, too.
+// That ends within writePatience, and what is in the overlay counts already.
 func (x *Indexer) merge(ix *Index) {
-	if x.merging != nil || !ix.unmerged() {
+	if x.merging != nil || !ix.unmerged() || x.live.holdsOlder(ix.base) {
 		return
 	}
-	done := make(chan merged, 1) // with room, so that an ended Run leaves nobody waiting
+	done := make(chan merged, 1) // with room: nobody may take it
 	x.merging = done
-	go func() { done <- merged{ix.merged(), ix.base} }()
+	x.running.Go(func() { done <- merged{ix.merged(), ix.base} })
 }
 
 // Describe and Collect show the state of the index.

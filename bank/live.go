@@ -18,6 +18,8 @@ type Live struct {
 
 	mu      sync.Mutex
 	swapped chan struct{} // closed and replaced at each swap
+	// held is what hold has returned, until it is let go.
+	held *Index
 }
 
 // NewLive returns a Live that holds nothing yet.
@@ -55,10 +57,33 @@ func (l *Live) Wait(ctx context.Context, epoch int64) error {
 	}
 }
 
-func (l *Live) swap(ix *Index) {
-	l.p.Store(ix)
+// hold is Load for who keeps the index in memory for long. It must be let go before
+// another one is held.
+func (l *Live) hold() (*Index, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	ix, err := l.Load()
+	l.held = ix
+	return ix, err
+}
+
+func (l *Live) letGo() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = nil
+}
+
+// holdsOlder tells whether somebody keeps a large part in memory that is not this one.
+func (l *Live) holdsOlder(base *part) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held != nil && l.held.base != base
+}
+
+func (l *Live) swap(ix *Index) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.p.Store(ix)
 	close(l.swapped)
 	l.swapped = make(chan struct{})
 }

@@ -52,7 +52,15 @@ func testFirstSchemaIsMigrated(t *testing.T, e engine) {
 		}
 	}
 	s := openStore(t, location)
+	// Its last commit has no mark, and is followed.
+	x, live := cold(t, s, nil)
+	refresh(t, x)
 	createExchange(t, s, "X")
+	refresh(t, x)
+	sameAsStore(t, s, load(t, live))
+	if got := counted(t, x)["mediagate_index_loads_total ok store"]; got != 1 {
+		t.Errorf("%v loads, want 1", got)
+	}
 	commit(t, s, "X", bank.Fetched{To: "1", Put: []bank.SourceContent{banked("a", 1)}, Pending: []bank.Pending{pending("b", "hash")}})
 	if got := fresh(t, s).SHA256(digest(1)); len(got) != 1 || got[0].Content != 10 || got[0].Bank.ID != 5 {
 		t.Errorf("%+v, want content 10 in bank 5: numbers are never given twice", got)

@@ -18,7 +18,9 @@ import (
 // The head is magic, version, id, epoch, the number of entries of each section, when
 // the newest signal of each kind was banked, and the SHA-256 of every part; all
 // numbers are big-endian. From the numbers of entries follows how many parts there
-// are and how long each is. The id is random, and with a number it names the parts.
+// are and how long each is. The id is random, and with a number it names the parts. An
+// entry is the value, content, bank, number in kinds, and variant; or a content and until
+// when it is disabled.
 //
 // What is in the head is not believed unless its SHA-256 is what the store says: see
 // [Store.namedSnapshot]. So whatever Redis has instead, an older snapshot or that of
@@ -30,7 +32,7 @@ const (
 	snapshotIDSize  = 16
 	// partEntries are those of every part of a section but the last.
 	partEntries = 1 << 16
-	// sectionMax is more than any index holds.
+	// sectionMax is more than any index holds, and a limit to what a head can ask for.
 	sectionMax = 1 << 28
 )
 
@@ -83,7 +85,9 @@ func (s section) has(k kind) bool {
 
 var (
 	errMalformedSnapshot = errors.New("malformed snapshot")
-	errSnapshotVersion   = errors.New("the snapshot is of a version that this program does not know")
+	errTooLarge          = errors.New("the index is too large")
+	errOlderSnapshot     = errors.New("the snapshot is of an older version than this program's")
+	errNewerSnapshot     = errors.New("the snapshot is of a newer version than this program's")
 )
 
 type snapshotHead struct {
@@ -137,8 +141,11 @@ func decodeHead(raw []byte) (*snapshotHead, error) {
 	if len(raw) < len(snapshotMagic)+4 || string(raw[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, fmt.Errorf("%w: it is none", errMalformedSnapshot)
 	}
-	if version := binary.BigEndian.Uint32(raw[len(snapshotMagic):]); version != snapshotVersion {
-		return nil, fmt.Errorf("%w: %d", errSnapshotVersion, version)
+	switch version := binary.BigEndian.Uint32(raw[len(snapshotMagic):]); {
+	case version < snapshotVersion:
+		return nil, fmt.Errorf("%w: %d", errOlderSnapshot, version)
+	case version > snapshotVersion:
+		return nil, fmt.Errorf("%w: %d", errNewerSnapshot, version)
 	}
 	if len(raw) < snapshotFixed {
 		return nil, fmt.Errorf("%w: its head is cut short", errMalformedSnapshot)
@@ -173,7 +180,7 @@ func decodeHead(raw []byte) (*snapshotHead, error) {
 }
 
 // appendEntry appends a signal to a part of a section.
-func appendEntry(part []byte, s section, e *entry) []byte {
+func appendEntry(part []byte, s section, e entry) []byte {
 	part = append(part, e.value[:s.valueSize()]...)
 	part = binary.BigEndian.AppendUint64(part, uint64(e.ref.content))
 	part = binary.BigEndian.AppendUint32(part, uint32(e.ref.bank))
@@ -186,7 +193,7 @@ func appendDisabled(part []byte, c indexed) []byte {
 	return binary.BigEndian.AppendUint64(part, uint64(c.disableUntil))
 }
 
-// decodeEntries reads the signals of a part.
+// decodeEntries reads the signals of a part. An entry is overwritten by the next one.
 func decodeEntries(part []byte, s section, each func(i int, e *entry)) error {
 	size, values := s.entrySize(), s.valueSize()
 	if len(part)%size != 0 {

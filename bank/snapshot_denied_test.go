@@ -54,3 +54,46 @@ func TestWhyNoSnapshotIsWrittenIsToldOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestWriterRestsLongerAfterEachFailure, and as long as ever after a success.
+func TestWriterRestsLongerAfterEachFailure(t *testing.T) {
+	server := redistest.Start(t)
+	shared := newShared(t, server)
+	s := onSQLite.newStore(t)
+	createBank(t, s, "A")
+	addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(0)})
+	_, w := newWriter(t, s, shared)
+	values := counted(t, w)
+	const perValue = 10 * time.Second
+	attempt := func(outcome string) time.Duration {
+		t.Helper()
+		comes(t, 30*time.Second, "an attempt", func() bool {
+			w.Awake()
+			w.Tend(t.Context(), perValue)
+			return counted(t, w)["mediagate_snapshot_writes_total "+outcome] > values["mediagate_snapshot_writes_total "+outcome]
+		})
+		values = counted(t, w)
+		return w.Awake()
+	}
+	// All is written, and then it is not named.
+	if err := s.MakeTrouble(t.Context(), "BEFORE INSERT ON snapshot"); err != nil {
+		t.Fatal(err)
+	}
+	first := attempt("failed")
+	second := attempt("failed")
+	if first < perValue || second < first+perValue {
+		t.Errorf("rests of %v and %v", first, second)
+	}
+	for range 5 {
+		second = attempt("failed")
+	}
+	if second > bank.RestMost || second < bank.RestMost-perValue {
+		t.Errorf("after seven failures it rests for %v", second)
+	}
+	if err := s.EndTrouble(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := attempt("ok"); got > first {
+		t.Errorf("after a success it rests for %v, and after the first failure it did for %v", got, first)
+	}
+}

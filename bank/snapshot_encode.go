@@ -3,6 +3,7 @@ package bank
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -25,7 +26,10 @@ func encodeSnapshot(ix *Index, keep func(h *snapshotHead, part int, value []byte
 	}
 	// added is called after each entry.
 	added := func(s section) error {
-		if h.entries[s]++; h.entries[s]%partEntries == 0 {
+		if err := h.count(s); err != nil {
+			return err
+		}
+		if h.entries[s]%partEntries == 0 {
 			return flush()
 		}
 		return nil
@@ -50,9 +54,19 @@ func encodeSnapshot(ix *Index, keep func(h *snapshotHead, part int, value []byte
 	return h, flush()
 }
 
+// count counts one more entry of a section, of which there must not be more than readers
+// take.
+func (h *snapshotHead) count(s section) error {
+	if h.entries[s] == sectionMax {
+		return fmt.Errorf("write snapshot: %w: more than %d entries of a section", errTooLarge, int64(sectionMax))
+	}
+	h.entries[s]++
+	return nil
+}
+
 // entriesOf yields all signals of a section that the index still holds, digests in
-// order. An entry is overwritten by the next one.
-func (ix *Index) entriesOf(s section) iter.Seq[*entry] {
+// order.
+func (ix *Index) entriesOf(s section) iter.Seq[entry] {
 	switch s {
 	case sha256Section:
 		return ix.digestsOf(ix.base.sha256, ix.overlay.sha256)
@@ -63,14 +77,10 @@ func (ix *Index) entriesOf(s section) iter.Seq[*entry] {
 	}
 }
 
-func (ix *Index) hashes(yield func(*entry) bool) {
-	var e entry
+func (ix *Index) hashes(yield func(entry) bool) {
 	for _, p := range []*part{ix.base, ix.overlay} {
 		for i, r := range p.refs {
-			if !ix.holds(p, r) {
-				continue
-			}
-			if e = (entry{p.hashes[i].Bytes(), r}); !yield(&e) {
+			if ix.holds(p, r) && !yield(entry{p.hashes[i].Bytes(), r}) {
 				return
 			}
 		}
@@ -78,8 +88,9 @@ func (ix *Index) hashes(yield func(*entry) bool) {
 }
 
 // digestsOf merges those of base and overlay.
-func (ix *Index) digestsOf(base, overlay digests) iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
+func (ix *Index) digestsOf(base, overlay digests) iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		base, overlay := base, overlay
 		for len(base)+len(overlay) > 0 {
 			p, from := ix.base, &base
 			if len(base) == 0 || len(overlay) > 0 && compare(overlay[0], base[0]) < 0 {
@@ -87,7 +98,7 @@ func (ix *Index) digestsOf(base, overlay digests) iter.Seq[*entry] {
 			}
 			e := (*from)[0]
 			*from = (*from)[1:]
-			if ix.holds(p, e.ref) && !yield(&e) {
+			if ix.holds(p, e.ref) && !yield(e) {
 				return
 			}
 		}

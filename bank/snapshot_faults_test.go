@@ -1,15 +1,19 @@
 package bank_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mediagate/bank"
 	"mediagate/internal/redis"
 	"mediagate/internal/redistest"
+	"mediagate/internal/secret"
 )
 
 // TestKilledWriterLeavesTheSnapshotBefore kills one after each of its values, before
@@ -237,6 +241,65 @@ func TestHangingRedisDelaysNobodyForLong(t *testing.T) {
 	}
 }
 
+// slowly lets each connection take so long for each part that it is asked for.
+func slowly(pause time.Duration) func() redistest.Tamper {
+	return func() redistest.Tamper {
+		var asked atomic.Bool
+		return redistest.Tamper{
+			Request: func(request []byte) ([]byte, []byte) {
+				asked.Store(bytes.Contains(request, []byte("mediagate:part:")))
+				return request, nil
+			},
+			Reply: func(reply []byte) ([]byte, bool) {
+				if asked.Load() {
+					time.Sleep(pause)
+				}
+				return reply, false
+			},
+		}
+	}
+}
+
+// TestSlowRedisIsWaitedFor as long as parts arrive, and not for ever.
+func TestSlowRedisIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := onSQLite.newStore(t)
+	server := redistest.Start(t)
+	if raw := snapshotOf(t, s, newShared(t, server), 1, 2, 3); len(raw.Parts) != 4 { // two at a time
+		t.Fatalf("%d parts", len(raw.Parts))
+	}
+	proxy := redistest.NewProxy(t, server)
+	shared, err := redis.New(redis.Config{URL: secret.New(proxy.URL()), Key: secret.New(strings.Repeat("k", 32))}, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := shared.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	proxy.Set(slowly(800 * time.Millisecond))
+	x, live := cold(t, s, shared)
+	wasLoaded(t, x, "snapshot", "")
+	sameAsStore(t, s, load(t, live))
+
+	proxy.Set(slowly(300 * time.Millisecond))
+	for name, tt := range map[string]struct{ part, each time.Duration }{
+		"all": {400 * time.Millisecond, 10 * time.Millisecond}, "one": {100 * time.Millisecond, time.Minute},
+	} {
+		x := bank.NewIndexer(s, bank.NewLive(), shared, discard())
+		x.Impatient(tt.part, tt.each)
+		refresh(t, x)
+		if counted(t, x)["mediagate_snapshot_refusals_total unreachable"] != 1 {
+			t.Errorf("%s: there is no end to its patience", name)
+		}
+	}
+	// A million hashes are 16 parts. The store is to give them within 5 seconds.
+	if most := bank.PartsPatience(16); most > 10*time.Second {
+		t.Errorf("up to %v before the store is asked", most)
+	}
+}
+
 // TestRedisIsTakenAwayWhileLoading: however it ends, the process begins with what the
 // store holds.
 func TestRedisIsTakenAwayWhileLoading(t *testing.T) {
@@ -252,6 +315,7 @@ func TestRedisIsTakenAwayWhileLoading(t *testing.T) {
 		written(t, s, shared)
 		stop := make(chan struct{})
 		var begun sync.WaitGroup
+		var loaded atomic.Int64
 		for range 2 {
 			begun.Go(func() {
 				for {
@@ -260,11 +324,13 @@ func TestRedisIsTakenAwayWhileLoading(t *testing.T) {
 						return
 					default:
 					}
-					_, live := cold(t, s, shared)
+					x, live := cold(t, s, shared)
 					sameAsStore(t, s, load(t, live))
+					loaded.Add(int64(counted(t, x)["mediagate_index_loads_total ok snapshot"]))
 				}
 			})
 		}
+		comes(t, 30*time.Second, "a process that begins with a snapshot", func() bool { return loaded.Load() > 0 })
 		away(server, t)
 		close(stop)
 		begun.Wait()

@@ -13,12 +13,25 @@ import (
 	"mediagate/pdq"
 )
 
-// How long Redis may take, after which the store is read: for one value, and for all.
 const (
-	valuePatience = time.Second
-	partPatience  = 100 * time.Millisecond // of each part, beside the first second
-	loaders       = 2
+	// headPatience is how long Redis may take to begin.
+	headPatience = time.Second
+	// loaders are how many parts are asked for at once.
+	loaders = 2
 )
+
+// limits are how long Redis may take for parts, after which the store is read. As long
+// as some arrive it is mostly that others begin, too, and the store would be as busy; but
+// in all it may not take much longer than the store does.
+type limits struct {
+	part time.Duration // for one
+	each time.Duration // in all, beside one: for each, what the store takes for its entries
+}
+
+var loadLimits = limits{part: 4 * time.Second, each: 300 * time.Millisecond}
+
+// all is for so many parts.
+func (l limits) all(parts int) time.Duration { return l.part + time.Duration(parts)*l.each }
 
 // reason is why a snapshot was not used. It is a closed set.
 type reason string
@@ -34,6 +47,12 @@ const (
 	isReplaced    reason = "replaced" // while it was loaded
 	isIncomplete  reason = "count"    // with all changes since, it has not as many signals as the store
 )
+
+// isLasting tells whether the same snapshot will be refused again by whoever loads it.
+// It looks as it should to those who keep it there, unless it is deleted.
+func (r reason) isLasting() bool {
+	return r == isOther || r == isMalformed || r == isAhead || r == isIncomplete
+}
 
 // refusal is an error of a snapshot that is not used.
 type refusal struct {
@@ -59,7 +78,7 @@ func refused(err error) error {
 		return &refusal{isMissing, err}
 	case errors.Is(err, errMalformedSnapshot):
 		return &refusal{isMalformed, err}
-	case errors.Is(err, errSnapshotVersion):
+	case errors.Is(err, errOlderSnapshot), errors.Is(err, errNewerSnapshot):
 		return &refusal{isUnknown, err}
 	default:
 		return &refusal{isUnreachable, err}
@@ -69,7 +88,7 @@ func refused(err error) error {
 // loadSnapshot makes an index of the snapshot that the store names, as it is in
 // Redis, and of what has changed since. It returns nil if there is none, and a
 // refusal if there is one that cannot be used.
-func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, error) {
+func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client, l limits) (*Index, error) {
 	if shared == nil {
 		return nil, nil
 	}
@@ -78,7 +97,11 @@ func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, 
 		if err != nil || !ok {
 			return nil, err
 		}
-		ix, err := loadNamed(ctx, s, shared, n)
+		ix, err := loadNamed(ctx, s, shared, n, l)
+		var r *refusal
+		if errors.As(err, &r) && r.reason.isLasting() {
+			_ = shared.Delete(ctx, n.headKey()) // or the next one who loads it
+		}
 		if err == nil || retried {
 			return ix, err
 		}
@@ -89,7 +112,7 @@ func loadSnapshot(ctx context.Context, s *Store, shared *redis.Client) (*Index, 
 	}
 }
 
-func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnapshot) (*Index, error) {
+func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnapshot, l limits) (*Index, error) {
 	h, err := receiveHead(ctx, shared, n)
 	if err != nil {
 		return nil, err
@@ -99,7 +122,7 @@ func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnaps
 	} else if behind {
 		return nil, refuse(isOutdated, "too much has changed since epoch %d", h.epoch)
 	}
-	r, err := receiveParts(ctx, shared, h)
+	r, err := receiveParts(ctx, shared, h, l)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -112,7 +135,7 @@ func loadNamed(ctx context.Context, s *Store, shared *redis.Client, n namedSnaps
 
 // receiveHead returns the head of the named snapshot.
 func receiveHead(ctx context.Context, shared *redis.Client, n namedSnapshot) (*snapshotHead, error) {
-	ctx, cancel := context.WithTimeout(ctx, valuePatience)
+	ctx, cancel := context.WithTimeout(ctx, headPatience)
 	defer cancel()
 	raw, err := shared.Load(ctx, n.headKey())
 	if err != nil {
@@ -132,15 +155,15 @@ func receiveHead(ctx context.Context, shared *redis.Client, n namedSnapshot) (*s
 }
 
 // receiveParts reads all parts, some at a time.
-func receiveParts(ctx context.Context, shared *redis.Client, h *snapshotHead) (*received, error) {
-	ctx, cancel := context.WithTimeout(ctx, valuePatience+time.Duration(len(h.parts))*partPatience)
+func receiveParts(ctx context.Context, shared *redis.Client, h *snapshotHead, l limits) (*received, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.all(len(h.parts)))
 	defer cancel()
 	r := newReceived(h)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loaders)
 	for part := range h.parts {
 		g.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, valuePatience)
+			ctx, cancel := context.WithTimeout(ctx, l.part)
 			defer cancel()
 			raw, err := shared.Load(ctx, h.partKey(part))
 			if err != nil {
@@ -193,7 +216,8 @@ func (r *received) put(part int, raw []byte) error {
 	}
 }
 
-// index makes an index of all parts. Of its banks only the numbers are known.
+// index makes an index of all parts. Of its banks only the numbers are known, and its
+// mark is not.
 func (r *received) index() (*Index, error) {
 	if !r.signals.sha256.isSorted() || !r.signals.md5.isSorted() {
 		return nil, fmt.Errorf("%w: its digests are not in order", errMalformedSnapshot)
@@ -207,7 +231,7 @@ func (r *received) index() (*Index, error) {
 		}
 	})
 	ix := &Index{
-		epoch: r.head.epoch, banks: banks, newest: r.head.newest,
+		moment: moment{epoch: r.head.epoch}, banks: banks, newest: r.head.newest,
 		base: newPart(r.signals), overlay: newPart(signals{}), disabled: make(map[int64]int64, len(r.disabled)),
 	}
 	for i, c := range r.disabled {

@@ -63,29 +63,42 @@ func findSnapshot(ctx context.Context, q queryer) (n namedSnapshot, ok bool, err
 	return n, err == nil, err
 }
 
-// errEpochAhead: an index was made of a store that has been replaced by an older copy.
-var errEpochAhead = errors.New("the store has not come to that epoch")
+// errOtherPast: an index was made of a store that has gone back since.
+var errOtherPast = errors.New("the store has another past")
 
 // nameSnapshot lets a snapshot be loaded, instead of the one before. It fails with
-// [ErrLeaseLost] unless the lease is good.
-func (s *Store) nameSnapshot(ctx context.Context, l Lease, n namedSnapshot) error {
+// [ErrLeaseLost] unless the lease is good. From then on nobody need ask whether it is
+// of the store's past: a store that goes back forgets the name, too.
+func (s *Store) nameSnapshot(ctx context.Context, l Lease, n namedSnapshot, mark int64) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		if err := l.holds(ctx, tx); err != nil {
 			return err
 		}
-		var epoch int64
-		if err := tx.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'epoch'").Scan(&epoch); err != nil {
+		_, is, err := isPast(ctx, tx, moment{n.epoch, mark})
+		if err != nil {
 			return err
 		}
-		if epoch < n.epoch {
-			return errEpochAhead
+		if !is {
+			return errOtherPast
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO snapshot (id, epoch, digest) VALUES (1, $1, $2)
+		_, err = tx.ExecContext(ctx, `INSERT INTO snapshot (id, epoch, digest) VALUES (1, $1, $2)
 			ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, digest = excluded.digest`, n.epoch, n.digest)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("name snapshot: %w", err)
+	}
+	return nil
+}
+
+// forgetSnapshot lets a snapshot not be loaded any more, if it is the one that may be.
+func (s *Store) forgetSnapshot(ctx context.Context, n namedSnapshot) error {
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM snapshot WHERE digest = $1", n.digest)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget snapshot: %w", err)
 	}
 	return nil
 }

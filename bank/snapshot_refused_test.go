@@ -1,17 +1,22 @@
 package bank_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mediagate/bank"
 	"mediagate/internal/redis"
 	"mediagate/internal/redistest"
+	"mediagate/internal/secret"
 )
 
 // snapshotOf banks pictures and writes a snapshot.
@@ -237,6 +242,7 @@ func TestDamagedSnapshotIsRefused(t *testing.T) {
 			t.Fatalf("value %d, damaged, is not refused: %v", i, counts)
 		}
 		keep(t, shared, keys[i], values[i])
+		keep(t, shared, raw.HeadKey, raw.Head) // which was deleted
 	}
 	for i, value := range values {
 		for cut := range 20 {
@@ -348,5 +354,97 @@ func testSnapshotThatIsReplacedIsFollowed(t *testing.T, e engine) {
 	sameAsStore(t, s, load(t, live))
 	if loaded == 0 {
 		t.Errorf("a snapshot was never loaded: %v", counted(t, begun))
+	}
+}
+
+// TestSnapshotThatIsReplacedMeanwhileIsRefused: when all of it is there the store names
+// another one, or none.
+func TestSnapshotThatIsReplacedMeanwhileIsRefused(t *testing.T) {
+	eachEngine(t, testSnapshotThatIsReplacedMeanwhileIsRefused)
+}
+
+func testSnapshotThatIsReplacedMeanwhileIsRefused(t *testing.T, e engine) {
+	shared := newShared(t, redistest.Start(t))
+	s := e.newStore(t)
+	refusedFor := func(raw bank.RawSnapshot, want string) {
+		t.Helper()
+		if got, err := s.CatchUp(t.Context(), raw); err != nil || got != want {
+			t.Errorf("refused for %q, %v, want %q", got, err, want)
+		}
+	}
+	createBank(t, s, "A")
+	restore := backUp(t, s)
+	bankPictures(t, s, 1)
+	first := written(t, s, shared)
+	refusedFor(first, "")
+	bankPictures(t, s, 2)
+	second := written(t, s, shared)
+	refusedFor(first, "replaced")
+	refusedFor(second, "")
+	restore()
+	bankPictures(t, s, 3, 4) // as many, at the same epoch
+	refusedFor(second, "replaced")
+}
+
+// TestOutdatedSnapshotIsRefused before its parts are read: so much has changed that
+// everything is read as soon.
+func TestOutdatedSnapshotIsRefused(t *testing.T) { eachEngine(t, testOutdatedSnapshotIsRefused) }
+
+func testOutdatedSnapshotIsRefused(t *testing.T, e engine) {
+	shared := newShared(t, redistest.Start(t))
+	s := e.newStore(t)
+	raw := snapshotOf(t, s, shared, 1, 2, 3)
+	remove := func(from, to int) {
+		t.Helper()
+		if err := s.Exec(t.Context(), fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO removed (content, epoch) SELECT 1000000 + i, %d FROM n`, from, to, raw.Epoch+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove(1, 99_999)
+	bankPictures(t, s, 4)
+	x, _ := cold(t, s, shared)
+	wasLoaded(t, x, "snapshot", "")
+	remove(100_000, 100_000)
+	refuses(t, s, shared, "outdated")
+}
+
+// TestWriterStopsWhenItsLeaseIsLost in the middle of writing, and deletes what it has
+// written.
+func TestWriterStopsWhenItsLeaseIsLost(t *testing.T) {
+	eachEngine(t, testWriterStopsWhenItsLeaseIsLost)
+}
+
+func testWriterStopsWhenItsLeaseIsLost(t *testing.T, e engine) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	s := e.newStore(t)
+	createBank(t, s, "A")
+	bankPictures(t, s, 1, 2, 3)
+	var values atomic.Int64
+	proxy.Set(func() redistest.Tamper {
+		return redistest.Tamper{Request: func(request []byte) ([]byte, []byte) {
+			if bytes.Contains(request, []byte("mediagate:part:")) && bytes.Contains(request, []byte("\r\nset\r\n")) {
+				values.Add(1)
+				if err := s.Exec(t.Context(), "UPDATE lease SET holder = 'another', fence = fence + 1"); err != nil {
+					t.Error(err)
+				}
+			}
+			return request, nil
+		}}
+	})
+	shared, err := redis.New(redis.Config{URL: secret.New(proxy.URL()), Key: secret.New(strings.Repeat("k", 32))}, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, w := newWriter(t, s, shared)
+	if err := w.Write(t.Context()); !errors.Is(err, bank.ErrLeaseLost) {
+		t.Errorf("it goes on without the lease: %v", err)
+	}
+	if err := shared.Close(); err != nil {
+		t.Error(err)
+	}
+	if keys := server.Keys(t); len(keys) != 0 || values.Load() != 1 {
+		t.Errorf("%d parts were written, and %v stay", values.Load(), keys)
 	}
 }

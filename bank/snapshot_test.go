@@ -189,3 +189,14 @@ func TestLargeSnapshotHasManyParts(t *testing.T) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// TestSnapshotHasNoMoreThanReadersTake is of sizes that no machine of ours has the memory
+// for.
+func TestSnapshotHasNoMoreThanReadersTake(t *testing.T) {
+	if n, err := bank.CountEntries(bank.SectionMax - 1); err != nil || n != bank.SectionMax {
+		t.Errorf("at the limit: %d, %v", n, err)
+	}
+	if n, err := bank.CountEntries(bank.SectionMax); err == nil || n != bank.SectionMax {
+		t.Errorf("one past it: %d, %v", n, err)
+	}
+}

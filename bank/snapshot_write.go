@@ -30,9 +30,10 @@ const (
 	// namePatience is what the store may take to name a snapshot, and writePatience
 	// what all may take: an index that is being written stays in memory.
 	namePatience, writePatience = 10 * time.Second, time.Minute
-	// restValue is for how long nothing is written for each value that was, even in
-	// vain, and restMin how long a snapshot stays at least, whatever changes.
-	restValue, restMin = 250 * time.Millisecond, 10 * time.Second
+	// restValue is for how long nothing is written for each value that was, and restMin
+	// how long a snapshot stays at least, whatever changes. With each attempt in a row
+	// that is in vain the rest doubles, up to restMost.
+	restValue, restMin, restMost = 250 * time.Millisecond, 10 * time.Second, 10 * time.Minute
 )
 
 // SnapshotWriter keeps a snapshot of Live's index in Redis, for processes that begin.
@@ -45,6 +46,8 @@ type SnapshotWriter struct {
 	// These are snapshotMin, restValue and restMin.
 	least              int
 	restValue, restMin time.Duration
+	// renewal is leaseRenewal.
+	renewal time.Duration
 	// named is the snapshot that was there last, and head what its values are; nil
 	// if that is not known.
 	named namedSnapshot
@@ -54,6 +57,8 @@ type SnapshotWriter struct {
 	// seen is when that snapshot was seen first, and rested until when nothing is
 	// written.
 	seen, rested time.Time
+	// failures are the attempts in a row that were in vain.
+	failures int
 	// failing is what was told to keep the snapshot from being written, or "".
 	failing string
 	writes  *prometheus.CounterVec
@@ -63,7 +68,7 @@ type SnapshotWriter struct {
 // NewSnapshotWriter returns a writer that has not begun.
 func NewSnapshotWriter(store *Store, live *Live, shared *redis.Client, log *slog.Logger) *SnapshotWriter {
 	return &SnapshotWriter{
-		store: store, live: live, shared: shared, log: log, least: snapshotMin, restValue: restValue, restMin: restMin,
+		store: store, live: live, shared: shared, log: log, least: snapshotMin, restValue: restValue, restMin: restMin, renewal: leaseRenewal,
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_snapshot_writes_total",
 			Help: "Attempts to write a snapshot of the index to Redis, by outcome.",
@@ -115,13 +120,20 @@ func (w *SnapshotWriter) tend(ctx context.Context) {
 }
 
 func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
-	ix, err := w.live.Load()
-	if err != nil || ix.base.len()+ix.overlay.len() < w.least {
+	ix, err := w.live.hold()
+	defer w.live.letGo()
+	if err != nil {
 		return nil // there will be an index
 	}
 	n, there, err := w.store.namedSnapshot(ctx)
 	if err != nil {
 		return err
+	}
+	if ix.base.len()+ix.overlay.len() < w.least {
+		if there {
+			return w.forget(ctx, n)
+		}
+		return nil
 	}
 	why, err := w.due(ctx, ix, n, there)
 	if why == "" || err != nil {
@@ -152,79 +164,6 @@ func (w *SnapshotWriter) writeIfDue(ctx context.Context) error {
 	return nil
 }
 
-// due tells why there should be another snapshot, and nothing if there need not.
-func (w *SnapshotWriter) due(ctx context.Context, ix *Index, n namedSnapshot, there bool) (why string, err error) {
-	w.epoch.Set(float64(n.epoch))
-	if time.Now().Before(w.rested) {
-		return "", nil
-	}
-	if !there {
-		w.named, w.head = namedSnapshot{}, nil
-		return "first", nil
-	}
-	switch complete, err := w.complete(ctx, n); {
-	case errors.Is(err, redis.ErrBypassed):
-		return "", nil // its client tells of it
-	case err != nil:
-		return "", err
-	case !complete:
-		return "lost", nil
-	}
-	if ix.epoch <= n.epoch {
-		w.failing = ""
-		return "", nil
-	}
-	if time.Since(w.seen) < w.restMin {
-		return "", nil
-	}
-	held := int64(ix.base.len() + ix.overlay.len())
-	few := min(fewChanges, held/100)
-	changed, err := w.store.changedSince(ctx, n.epoch, few+1)
-	// What a removed bank held is not among the changes.
-	if err != nil {
-		return "", err
-	}
-	if changed <= few && w.head.signals()-held <= few {
-		w.failing = ""
-		return "", nil
-	}
-	return "changes", nil
-}
-
-// rest lets the time pass that follows so many values.
-func (w *SnapshotWriter) rest(values int) {
-	w.rested = time.Now().Add(time.Duration(values) * w.restValue)
-}
-
-// complete tells whether Redis has the snapshot, as far as it is looked at this time,
-// and keeps what it has.
-func (w *SnapshotWriter) complete(ctx context.Context, n namedSnapshot) (bool, error) {
-	if w.head == nil || string(w.named.digest) != string(n.digest) {
-		w.named, w.head, w.seen = n, nil, time.Now()
-		h, err := receiveHead(ctx, w.shared, n)
-		var r *refusal
-		if errors.As(err, &r) && r.reason == isUnreachable {
-			return false, r.err
-		}
-		if err != nil {
-			return false, nil // whatever it has, it is not the snapshot
-		}
-		w.head = h
-		w.rest(len(h.parts)) // whoever has written it rests, too
-	}
-	keys := []redis.Key{n.headKey()}
-	for range min(checkedParts, len(w.head.parts)) {
-		w.next = (w.next + 1) % len(w.head.parts)
-		keys = append(keys, w.head.partKey(w.next))
-	}
-	for _, key := range keys {
-		if has, err := w.shared.Has(ctx, key, snapshotTTL); !has || err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
 // write writes a snapshot, the parts first, then the head, and lets it be loaded
 // instead of that before, which it deletes then. If it fails it leaves nothing.
 func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before namedSnapshot) (err error) {
@@ -232,10 +171,13 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	defer cancel()
 	var kept []redis.Key
 	defer func() {
-		w.rest(len(kept))
 		if err != nil {
+			w.failures++
 			w.remove(ctx, kept)
+		} else {
+			w.failures = 0
 		}
+		w.rest(len(kept))
 	}()
 	keep := func(key redis.Key, value []byte) error {
 		kept = append(kept, key)
@@ -243,7 +185,7 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	}
 	renewed := time.Now()
 	h, err := encodeSnapshot(ix, func(h *snapshotHead, part int, value []byte) error {
-		if time.Since(renewed) > leaseRenewal {
+		if time.Since(renewed) >= w.renewal {
 			if err := w.store.Renew(ctx, l, leaseTTL); err != nil {
 				return err
 			}
@@ -259,7 +201,7 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	if err := keep(named.headKey(), head); err != nil {
 		return err
 	}
-	if err := w.name(ctx, l, named); err != nil {
+	if err := w.name(ctx, l, named, ix.mark); err != nil {
 		return err
 	}
 	if w.head != nil {
@@ -270,10 +212,27 @@ func (w *SnapshotWriter) write(ctx context.Context, l Lease, ix *Index, before n
 	return nil
 }
 
-func (w *SnapshotWriter) name(ctx context.Context, l Lease, n namedSnapshot) error {
+func (w *SnapshotWriter) name(ctx context.Context, l Lease, n namedSnapshot, mark int64) error {
 	ctx, cancel := context.WithTimeout(ctx, namePatience)
 	defer cancel()
-	return w.store.nameSnapshot(ctx, l, n)
+	return w.store.nameSnapshot(ctx, l, n, mark)
+}
+
+// forget ends the snapshot of a list that has become too short to have one: nobody
+// looks after it any more, and all who begin would miss it.
+func (w *SnapshotWriter) forget(ctx context.Context, n namedSnapshot) error {
+	ctx, cancel := context.WithTimeout(ctx, namePatience)
+	defer cancel()
+	if err := w.store.forgetSnapshot(ctx, n); err != nil {
+		return err
+	}
+	if w.head != nil {
+		w.remove(ctx, w.head.keys(w.named))
+	}
+	w.named, w.head = namedSnapshot{}, nil
+	w.epoch.Set(0)
+	w.log.InfoContext(ctx, "snapshot is not needed any more", "epoch", n.epoch)
+	return nil
 }
 
 // remove deletes values. Those that stay end by themselves.

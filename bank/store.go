@@ -144,11 +144,14 @@ func rollBack(ctx context.Context, tx *sql.Tx) error {
 }
 
 // change is write for what changes matching: it counts the epoch up, first, so
-// that commits come in the order of their epochs, and notifies the Indexer.
+// that commits come in the order of their epochs, marks it, and notifies the Indexer.
 func (s *Store) change(ctx context.Context, do func(tx *sql.Tx, epoch int64) error) error {
 	err := s.transact(ctx, func(tx *sql.Tx) error {
 		epoch, err := count(ctx, tx, "epoch")
 		if err != nil {
+			return err
+		}
+		if err := leaveMark(ctx, tx, epoch); err != nil {
 			return err
 		}
 		return do(tx, epoch)
@@ -185,4 +188,14 @@ func (s *Store) Epoch(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("read epoch: %w", err)
 	}
 	return epoch, nil
+}
+
+// isPast is Epoch, and tells whether a moment is one of this store's past.
+func (s *Store) isPast(ctx context.Context, m moment) (epoch int64, is bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, epochPatience)
+	defer cancel()
+	if epoch, is, err = isPast(ctx, s.db, m); err != nil {
+		return 0, false, fmt.Errorf("read epoch: %w", err)
+	}
+	return epoch, is, nil
 }

@@ -74,7 +74,8 @@ const (
 	Photo
 )
 
-// Variant names which view of a picture a hash was made from.
+// Variant names which view of a picture a hash was made from. Its numbers are stored, in
+// databases and in snapshots of the index: they stay, and new ones follow the last.
 type Variant uint8
 
 // Primary is what hash lists are made from: stored pixels, alpha ignored.

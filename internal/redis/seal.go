@@ -19,8 +19,8 @@ type Kind string
 const (
 	Content  Kind = "content"  // signals of bytes
 	Item     Kind = "item"     // signals of a media item
-	Snapshot Kind = "snapshot" // what an index snapshot consists of
-	Part     Kind = "part"     // and what is in it
+	Snapshot Kind = "snapshot" // the head of an index snapshot, which lists its parts
+	Part     Kind = "part"     // one of them
 
 	probes Kind = "probe" // nobody writes any
 	nudges Kind = "nudge"
