@@ -11,10 +11,6 @@ import (
 	"time"
 )
 
-// batchParameters is how many there are in one statement. The time that SQLite takes
-// to find their names grows with the square of their number.
-const batchParameters = 280
-
 var errNothingNew = errors.New("nothing is new")
 
 // putBatch banks the contents that the bank does not have, and counts all.
@@ -230,20 +226,11 @@ func insertRecords(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, epo
 			signals = append(signals, id, string(s.Type), int64(s.Variant), []byte(s.Value), quality, hasher)
 		}
 	}
-	if err := insertRows(ctx, tx, "content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata"}, contents); err != nil {
+	err := newInsertion("content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata"}).exec(ctx, tx, contents)
+	if err != nil {
 		return err
 	}
-	return insertRows(ctx, tx, "signal", []string{"content", "type", "variant", "value", "quality", "hasher"}, signals)
-}
-
-// insertRows writes rows, many at once.
-func insertRows(ctx context.Context, tx *sql.Tx, table string, columns []string, values []any) error {
-	for part := range slices.Chunk(values, batchParameters/len(columns)*len(columns)) {
-		if _, err := tx.ExecContext(ctx, insertion(table, columns, len(part)/len(columns)), part...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return newInsertion("signal", []string{"content", "type", "variant", "value", "quality", "hasher"}).exec(ctx, tx, signals)
 }
 
 // eachPart divides values among statements. in are the names of as many parameters.

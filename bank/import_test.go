@@ -586,8 +586,8 @@ func testOpenExistingMakesNothing(t *testing.T, e engine) {
 	if _, err := bank.OpenExisting(t.Context(), location); !errors.Is(err, bank.ErrNoStore) {
 		t.Errorf("%v", err)
 	}
-	if got := dump(t, location); got != nil {
-		t.Errorf("there is %q", got)
+	if there, err := bank.HasPlace(t.Context(), location); err != nil || there {
+		t.Errorf("there is something, %v", err)
 	}
 	createBank(t, openStore(t, location), "A")
 	s, err := bank.OpenExisting(t.Context(), location)
