@@ -37,17 +37,24 @@ func bankCommand(ctx context.Context, config Config, args []string, std streams)
 	case "import":
 		return importBank(ctx, config, args[1:], std)
 	default:
-		return errors.New(bankUsage)
+		return fmt.Errorf("bank: there is no command %q\n%s", args[0], bankUsage)
 	}
 }
 
+// misused says what is wrong with the arguments of a command, and which it has.
+func misused(flags *flag.FlagSet, wrong, usage string) error {
+	return fmt.Errorf("%s: %s\n%s", flags.Name(), wrong, usage)
+}
+
 // parseFlags reads flags that stand before, among and after other arguments, and
-// returns those. usage is what it fails with.
+// returns those. Its error has the usage.
 func parseFlags(flags *flag.FlagSet, args []string, usage string) (rest []string, err error) {
 	flags.SetOutput(io.Discard)
 	for {
-		if err := flags.Parse(args); err != nil {
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, errors.New(usage)
+		} else if err != nil {
+			return nil, misused(flags, err.Error(), usage)
 		}
 		if flags.NArg() == 0 {
 			return rest, nil
@@ -72,8 +79,10 @@ type bankLine struct {
 func listBanks(ctx context.Context, config Config, args []string, std streams) (err error) {
 	flags := flag.NewFlagSet("bank list", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "")
-	if rest, err := parseFlags(flags, args, bankUsage); err != nil || len(rest) > 0 {
-		return errors.New(bankUsage)
+	if rest, err := parseFlags(flags, args, bankUsage); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return misused(flags, "it takes no names", bankUsage)
 	}
 	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
 	if err != nil {

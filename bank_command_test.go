@@ -258,16 +258,16 @@ func TestExportThatFailsLeavesNoFile(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if _, err := openStore(t, dir).ExecContext(t.Context(), "UPDATE content SET metadata = 'x' WHERE id = 2900"); err != nil {
+	if _, err := openStore(t, dir).ExecContext(t.Context(), "UPDATE signal SET type = 'sha1' WHERE content = 2900"); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "export")
 	out, err := command(t, env, "bank", "export", "LIST", "--output", file).CombinedOutput()
-	if code := exitCode(t, err); code != 1 || !strings.Contains(string(out), "content 2900: its metadata is no JSON object") {
+	if code := exitCode(t, err); code != 1 || !strings.Contains(string(out), "content 2900 of bank LIST: malformed signal of type sha1") {
 		t.Errorf("exit status %d: %s", code, out)
 	}
-	if _, err := os.Stat(file); !os.IsNotExist(err) {
-		t.Errorf("there is a file: %v", err)
+	if left, err := filepath.Glob(filepath.Join(dir, "*export*")); err != nil || len(left) > 0 {
+		t.Errorf("there is %v, %v", left, err)
 	}
 	// On standard output it has no end, and import knows.
 	cmd = command(t, env, "bank", "export", "LIST")

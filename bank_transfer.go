@@ -12,42 +12,52 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"mediagate/bank"
+	"mediagate/exchange"
 )
 
-// exportBanks writes banks to standard output or to a file, which is whole when it
-// is there.
+// exportBanks writes banks to standard output or to a file.
 func exportBanks(ctx context.Context, config Config, args []string, std streams) (err error) {
 	flags := flag.NewFlagSet("bank export", flag.ContinueOnError)
 	all, output := flags.Bool("all", false, ""), flags.String("output", "", "")
 	names, err := parseFlags(flags, args, bankUsage)
-	if err != nil || *all == (len(names) > 0) {
-		return errors.New(bankUsage)
+	switch {
+	case err != nil:
+		return err
+	case *all && len(names) > 0:
+		return misused(flags, "there are names beside --all", bankUsage)
+	case !*all && len(names) == 0:
+		return misused(flags, "it needs the names of banks, or --all", bankUsage)
 	}
-	if f, ok := std.out.(*os.File); ok && *output == "" && isatty.IsTerminal(f.Fd()) {
+	if *output == "" && isTerminal(std.out) {
 		return errors.New("bank export: hashes are not for the screen: name a file with --output, or - if they are")
 	}
 	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
 	if err != nil {
-		return fmt.Errorf("bank export: %w", err)
+		return fmt.Errorf("bank export: %w", interrupted(ctx, "open store", err))
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if *output == "" || *output == "-" {
-		_, err = exportTo(ctx, store, std.out, names, std)
-		return err
+	var n int64
+	var failed error
+	write := func(w io.Writer) error {
+		n, failed = exportTo(ctx, store, w, names, std)
+		return failed
 	}
-	// Nothing is written over, and nobody else may read it.
-	f, err := os.OpenFile(*output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	toFile := *output != "" && *output != "-"
+	if toFile {
+		err = writeFile(*output, write)
+	} else {
+		err = writeUntil(ctx, std.out, write)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return errors.New("bank export: interrupted")
+	case failed != nil:
+		return fmt.Errorf("bank %w", err) // of an export, it says itself
+	case err != nil:
 		return fmt.Errorf("bank export: %w", err)
+	case toFile:
+		_, err = fmt.Fprintf(std.out, "exported %d contents\n", n)
 	}
-	n, err := exportTo(ctx, store, f, names, std)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(*output))
-	}
-	_, err = fmt.Fprintf(std.out, "exported %d contents\n", n)
 	return err
 }
 
@@ -59,10 +69,15 @@ func exportTo(ctx context.Context, store *bank.Store, w io.Writer, names []strin
 		}
 		_ = bar.Set64(done) // the export is what counts
 	})
-	if err != nil {
-		return 0, fmt.Errorf("bank %w", interrupted(ctx, "export", err))
+	if err != nil && bar != nil {
+		_ = bar.Clear() // likewise
 	}
-	return n, nil
+	return n, err
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // interrupted says what the end of a context is to a user.
@@ -79,15 +94,25 @@ func importBank(ctx context.Context, config Config, args []string, std streams) 
 	flags := flag.NewFlagSet("bank import", flag.ContinueOnError)
 	dry, create, off := flags.Bool("dry-run", false, ""), flags.Bool("create", false, ""), flags.Bool("off", false, "")
 	rest, err := parseFlags(flags, args, bankUsage)
-	if err != nil || len(rest) < 1 || len(rest) > 2 || *off && !*create {
-		return errors.New(bankUsage)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) < 1 || len(rest) > 2:
+		return misused(flags, "it needs the name of a bank, and takes one file", bankUsage)
+	case *off && !*create:
+		return misused(flags, "--off is for a bank that --create makes", bankUsage)
+	case *create && rest[0] == exchange.HomeserverExchange:
+		return fmt.Errorf("bank import: %s is the bank that the homeserver's exchange makes, and cannot if there is one: import under another name", rest[0])
+	}
+	into := bank.Import{Bank: rest[0], Create: *create, Off: *off}
+	if err := into.Validate(); err != nil {
+		return fmt.Errorf("bank import: %w", err)
 	}
 	from, err := openLines(ctx, rest[1:], std)
 	if err != nil {
 		return fmt.Errorf("bank import: %w", err)
 	}
 	defer from.close()
-	into := bank.Import{Bank: rest[0], Create: *create, Off: *off}
 	if from.again != nil && !*dry {
 		n, err := bank.CheckImport(ctx, from.reader("checking"), into)
 		if err = from.problems(n, err); err != nil {
@@ -100,23 +125,25 @@ func importBank(ctx context.Context, config Config, args []string, std streams) 
 	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
 	if errors.Is(err, bank.ErrNoStore) && *create {
 		if *dry { // what is not there has nothing
-			return from.report(bank.CheckImport(ctx, from.reader("checking"), into))
+			n, err := bank.CheckImport(ctx, from.reader("checking"), into)
+			return from.report(ctx, n, err)
 		}
 		store, err = bank.Open(ctx, config.DatabaseURL.Reveal())
 	}
 	if err != nil {
-		return fmt.Errorf("bank import: %w", err)
+		return fmt.Errorf("bank import: %w", interrupted(ctx, "open store", err))
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if *dry {
-		return from.report(store.TryImport(ctx, from.reader("checking"), into))
+		n, err := store.TryImport(ctx, from.reader("checking"), into)
+		return from.report(ctx, n, err)
 	}
 	n, err := store.Import(ctx, from.reader("importing"), into)
 	_ = from.bar.Clear() // nothing depends on it
 	done := told(n, "added", "skipped", "left out")
 	switch {
 	case errors.Is(err, bank.ErrBankNotFound):
-		return fmt.Errorf("bank %w: --create makes it", err)
+		return fmt.Errorf("bank %w", helped(err))
 	case err != nil:
 		return fmt.Errorf("bank %w; before that, %s", interrupted(ctx, "import", err), done)
 	}
@@ -124,14 +151,10 @@ func importBank(ctx context.Context, config Config, args []string, std streams) 
 	return err
 }
 
-// told says what became of contents, or would.
-func told(n bank.Imported, add, skip, leaveOut string) string {
-	out := fmt.Sprintf("%s %d contents, %s %d that the bank has", add, n.Added, skip, n.Skipped)
-	if n.SkippedOff > 0 {
-		out += fmt.Sprintf(" (%d of them turned off there)", n.SkippedOff)
+// helped says what can be done about an error of an import.
+func helped(err error) error {
+	if errors.Is(err, bank.ErrBankNotFound) {
+		return fmt.Errorf("%w: --create makes it", err)
 	}
-	if n.Others > 0 {
-		out += fmt.Sprintf(", %s %d of other banks", leaveOut, n.Others)
-	}
-	return out
+	return err
 }

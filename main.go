@@ -68,7 +68,7 @@ func run(args []string) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills
 	if command == "store" {      // its arguments say all that it needs
-		return storeCommand(ctx, args, os.Stdout, os.Stderr)
+		return storeCommand(ctx, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	}
 	config, err := loadConfig(os.Environ())
 	if err != nil {

@@ -16,7 +16,7 @@ const storeUsage = "usage: mediagate store copy --from URL --to URL"
 
 // storeCommand runs what can be done with stores as a whole. It reads no
 // configuration, and repeats no argument: URLs may hold passwords.
-func storeCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func storeCommand(ctx context.Context, args []string, std streams) error {
 	if len(args) == 0 || args[0] != "copy" {
 		return errors.New(storeUsage)
 	}
@@ -35,13 +35,13 @@ func storeCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	var bar *progressbar.ProgressBar
 	rows, err := bank.Copy(ctx, *from, *to, func(done, all int64) {
 		if bar == nil {
-			bar = progress(all, "copying", "rows", stderr)
+			bar = progress(all, "copying", "rows", std.errors)
 		}
 		_ = bar.Set64(done) // the copy is what counts
 	})
 	if err != nil {
 		return fmt.Errorf("store copy: nothing is copied: %w", err)
 	}
-	_, err = fmt.Fprintf(stdout, "copied %d rows\n", rows)
+	_, err = fmt.Fprintf(std.out, "copied %d rows\n", rows)
 	return err
 }

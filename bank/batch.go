@@ -11,26 +11,16 @@ import (
 	"time"
 )
 
-// batchParameters is how many there are in one statement. The time that SQLite takes
-// to find their names grows with the square of their number.
-const batchParameters = 280
-
 var errNothingNew = errors.New("nothing is new")
 
-// target is the bank that contents are for.
-type target struct {
-	// Bank is what it is to be, if there is none.
-	Bank
-	create bool // if there is none
-	off    bool // it must be
-}
-
 // putBatch banks the contents that the bank does not have, and counts all.
-func (s *Store) putBatch(ctx context.Context, t target, batch []*record, n *Imported) error {
+func (s *Store) putBatch(ctx context.Context, t *target, batch []*record, n *Imported) error {
 	var sum Imported
+	var there Bank
 	err := s.change(ctx, func(tx *sql.Tx, epoch int64) error {
 		created := false
-		there, err := t.find(ctx, tx)
+		var err error
+		there, err = t.find(ctx, tx)
 		if errors.Is(err, ErrBankNotFound) && t.create {
 			there, created = t.Bank, true
 			if err = there.validate(); err == nil {
@@ -40,25 +30,25 @@ func (s *Store) putBatch(ctx context.Context, t target, batch []*record, n *Impo
 		if err != nil {
 			return err
 		}
-		fresh, err := unknown(ctx, tx, there, batch, &sum)
+		fresh, err := t.unknown(ctx, tx, there, batch, &sum)
 		if err != nil {
 			return err
 		}
 		if len(fresh) == 0 && !created {
 			return errNothingNew // and no epoch
 		}
-		sum.Added = int64(len(fresh))
 		return insertRecords(ctx, tx, there, fresh, epoch)
 	})
 	if err != nil && !errors.Is(err, errNothingNew) {
 		return err
 	}
+	t.ID = there.ID
 	n.add(sum)
 	return nil
 }
 
 // tryBatch counts what putBatch would do.
-func (s *Store) tryBatch(ctx context.Context, t target, batch []*record, n *Imported) error {
+func (s *Store) tryBatch(ctx context.Context, t *target, batch []*record, n *Imported) error {
 	var sum Imported
 	err := s.read(ctx, func(tx *sql.Tx) error {
 		there, err := t.find(ctx, tx)
@@ -68,8 +58,8 @@ func (s *Store) tryBatch(ctx context.Context, t target, batch []*record, n *Impo
 		if err != nil {
 			return err
 		}
-		fresh, err := unknown(ctx, tx, there, batch, &sum)
-		sum.Added = int64(len(fresh))
+		t.ID = there.ID
+		_, err = t.unknown(ctx, tx, there, batch, &sum)
 		return err
 	})
 	if err != nil {
@@ -81,65 +71,40 @@ func (s *Store) tryBatch(ctx context.Context, t target, batch []*record, n *Impo
 
 func (n *Imported) add(sum Imported) {
 	n.Added += sum.Added
+	n.AddedOff += sum.AddedOff
 	n.Skipped += sum.Skipped
 	n.SkippedOff += sum.SkippedOff
 }
 
-// find finds the bank, unless nothing may be imported into it.
-func (t target) find(ctx context.Context, tx *sql.Tx) (Bank, error) {
-	b, err := findBank(ctx, tx, t.Name)
-	if err != nil {
-		return Bank{}, err
-	}
-	var fed int64
-	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM exchange WHERE bank = $1", b.ID).Scan(&fed); err != nil {
-		return Bank{}, err
-	}
-	switch {
-	case fed > 0:
-		return Bank{}, ErrFed
-	case t.off && b.Ratio > 0:
-		return Bank{}, ErrOn
-	}
-	return b, nil
+// known is what a bank has of one identity.
+type known struct {
+	on bool // one of them is
+	// contents is how many, and created when the first was banked, 0 if nobody knows.
+	contents int
+	created  int64
 }
 
-// unknown returns the contents that the bank does not have, each once, and counts
-// the others.
-func unknown(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, n *Imported) (fresh []*record, err error) {
-	there, err := knownOf(ctx, tx, b, batch)
-	if err != nil {
-		return nil, err
+// and adds a content.
+func (k known) and(r *record, now time.Time) known {
+	if k.contents == 0 {
+		k.created = r.created
 	}
-	now := time.Now()
-	for _, r := range batch {
-		identity, on := r.identity(), enabledAt(r.disableUntil, now)
-		isOn, known := there[identity]
-		if !known {
-			there[identity] = on
-			fresh = append(fresh, r)
-			continue
-		}
-		n.Skipped++
-		if on && !isOn {
-			n.SkippedOff++
-		}
-	}
-	return fresh, nil
+	k.contents++
+	k.on = k.on || enabledAt(r.disableUntil, now)
+	return k
 }
 
-// knownOf returns the identities of contents of the bank, which may be those of a
-// batch, and whether they are on.
-func knownOf(ctx context.Context, tx *sql.Tx, b Bank, batch []*record) (map[string]bool, error) {
+// knownOf returns what the bank has of identities, those of a batch and perhaps others.
+func knownOf(ctx context.Context, tx *sql.Tx, b Bank, batch []*record) (map[string]known, error) {
 	ids, err := alike(ctx, tx, batch)
 	if err != nil {
 		return nil, err
 	}
-	there := make(map[string]bool)
+	there := make(map[string]known)
 	now := time.Now()
 	err = eachPart(ids, func(part []any, in string) error {
 		// The sum keeps engines from reading all of the bank.
-		rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT c.id, c.disable_until, s.type, s.variant, s.value
+		rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT c.id, c.created, c.disable_until, s.type, s.variant, s.value
 			FROM content c JOIN signal s ON s.content = c.id WHERE c.id IN (%s) AND c.bank + 0 = $%d ORDER BY c.id`, in, len(part)+1), append(part, b.ID)...)
 		if err != nil {
 			return err
@@ -149,14 +114,14 @@ func knownOf(ctx context.Context, tx *sql.Tx, b Bank, batch []*record) (map[stri
 		note := func() {
 			if r.id != 0 {
 				identity := r.identity()
-				there[identity] = there[identity] || enabledAt(r.disableUntil, now)
+				there[identity] = there[identity].and(&r, now)
 			}
 		}
 		for rows.Next() {
 			var next record
 			var s madeSignal
 			var value []byte
-			if err := rows.Scan(&next.id, &next.disableUntil, &s.Type, &s.Variant, &value); err != nil {
+			if err := rows.Scan(&next.id, &next.created, &next.disableUntil, &s.Type, &s.Variant, &value); err != nil {
 				return err
 			}
 			if next.id != r.id {
@@ -261,20 +226,11 @@ func insertRecords(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, epo
 			signals = append(signals, id, string(s.Type), int64(s.Variant), []byte(s.Value), quality, hasher)
 		}
 	}
-	if err := insertRows(ctx, tx, "content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata"}, contents); err != nil {
+	err := newInsertion("content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata"}).exec(ctx, tx, contents)
+	if err != nil {
 		return err
 	}
-	return insertRows(ctx, tx, "signal", []string{"content", "type", "variant", "value", "quality", "hasher"}, signals)
-}
-
-// insertRows writes rows, many at once.
-func insertRows(ctx context.Context, tx *sql.Tx, table string, columns []string, values []any) error {
-	for part := range slices.Chunk(values, batchParameters/len(columns)*len(columns)) {
-		if _, err := tx.ExecContext(ctx, insertion(table, columns, len(part)/len(columns)), part...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return newInsertion("signal", []string{"content", "type", "variant", "value", "quality", "hasher"}).exec(ctx, tx, signals)
 }
 
 // eachPart divides values among statements. in are the names of as many parameters.

@@ -21,9 +21,10 @@ type NewContent struct {
 }
 
 // AddContent banks a content and returns its number. It stays until it is
-// removed. It fails with [ErrBankNotFound] or [ErrText].
+// removed. It fails with [ErrBankNotFound], [ErrText] or [ErrNote], or as
+// [CheckMetadata] does.
 func (s *Store) AddContent(ctx context.Context, c NewContent) (id int64, err error) {
-	if err := errors.Join(checkSignals(c.Signals), checkTexts(c.Note, c.Metadata)); err != nil {
+	if err := errors.Join(checkSignals(c.Signals), CheckNote(c.Note), CheckMetadata(c.Metadata)); err != nil {
 		return 0, fmt.Errorf("add content: %w", err)
 	}
 	err = s.change(ctx, func(tx *sql.Tx, epoch int64) error {
@@ -152,14 +153,14 @@ type ContentUpdate struct {
 }
 
 // UpdateContent changes a content of the named bank and returns what it became.
-// It fails as Content does, or with [ErrText].
+// It fails as Content does, or with [ErrText] or [ErrNote].
 func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u ContentUpdate) (c Content, err error) {
 	update := func(tx *sql.Tx, epoch int64) error {
 		if c, err = findContent(ctx, tx, bank, id); err != nil {
 			return err
 		}
 		if u.Note != nil {
-			if err := checkTexts(*u.Note); err != nil {
+			if err := CheckNote(*u.Note); err != nil {
 				return err
 			}
 			c.Note = *u.Note

@@ -23,10 +23,6 @@ var (
 	ErrNotEmpty = errors.New("the store is not empty")
 )
 
-// copyRows is how many rows are written at once. SQLite takes $1 for a name, and the
-// time to find names grows with the square of their number.
-const copyRows = 40
-
 // Copy copies all that one store holds, as it is at one moment, into another that
 // holds nothing, and returns how many rows that were. progress is told how many of
 // how many are done, from time to time. It copies all or nothing: with an error, and
@@ -176,13 +172,14 @@ func copyTable(ctx context.Context, in, out *sql.Tx, table string, wrote func(ro
 	if err != nil {
 		return err
 	}
-	values := make([]any, 0, copyRows*len(columns))
+	insert := newInsertion(table, columns)
+	values := make([]any, 0, insert.most*len(columns))
 	write := func() error {
 		n := len(values) / len(columns)
 		if n == 0 {
 			return nil
 		}
-		if _, err := out.ExecContext(ctx, insertion(table, columns, n), values...); err != nil {
+		if err := insert.exec(ctx, out, values); err != nil {
 			return err
 		}
 		values = values[:0]
@@ -215,21 +212,4 @@ func copyTable(ctx context.Context, in, out *sql.Tx, table string, wrote func(ro
 		}
 	}
 	return errors.Join(rows.Err(), write())
-}
-
-// insertion is a statement that inserts so many rows.
-func insertion(table string, columns []string, rows int) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES ")
-	for n := range rows {
-		for i := range columns {
-			b.WriteString(map[bool]string{true: "(", false: ", "}[i == 0])
-			fmt.Fprintf(&b, "$%d", n*len(columns)+i+1)
-		}
-		b.WriteString(map[bool]string{true: "), ", false: ")"}[n < rows-1])
-	}
-	if table == "meta" { // its rows are there, and others wait for that of the epoch
-		b.WriteString(" ON CONFLICT (key) DO UPDATE SET value = excluded.value")
-	}
-	return b.String()
 }

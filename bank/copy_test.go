@@ -38,7 +38,7 @@ func filled(t *testing.T, location string) *bank.Store {
 		t.Fatal(err)
 	}
 	addContent(t, s, bank.NewContent{Bank: "GONE", Signals: pictureSignals(9)})
-	off := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1), Note: "na\u00efve\n\U0001F9FF'\"\\", Metadata: `{"k":"\u0000"}`, HashedHere: true})
+	off := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1), Note: "na\u00efve\n\U0001F9FF'\"\\", Metadata: `{"json":{"k":"\u0000"}}`, HashedHere: true})
 	if _, err := s.UpdateContent(ctx, "A", off, bank.ContentUpdate{DisableUntil: &forever}); err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,8 @@ const exportStep = 1000
 // grow with their number. progress is told how many of how many are done.
 //
 // What was written before an error has no last line, by which it is told from a whole
-// export. It fails with [ErrBankNotFound], and with [ErrText] for a text from before
-// those were refused.
+// export. It fails with [ErrBankNotFound]. A note or metadata that earlier programs took
+// and Import does not is written as a text in the metadata.
 func (s *Store) Export(ctx context.Context, w io.Writer, names []string, progress func(done, all int64)) (contents int64, err error) {
 	out := newLineWriter(w)
 	err = s.read(ctx, func(tx *sql.Tx) error {

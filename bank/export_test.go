@@ -262,3 +262,20 @@ func Ended(ctx context.Context) error {
 	_, err = conn.Read(make([]byte, 1))
 	return err
 }
+
+// OnSQLite tells the engine of a store.
+func (s *Store) OnSQLite() bool { return s.engine == (sqlite{}) }
+
+// HasPlace tells whether there is a file, or a schema, for a store, be it empty. It
+// makes none.
+func HasPlace(ctx context.Context, location string) (bool, error) {
+	if missing, err := isNewFile(location); err != nil || missing || !isPostgres(location) {
+		return !missing, err
+	}
+	s, err := connect(ctx, location)
+	if err != nil {
+		return false, err
+	}
+	found, err := s.Query(ctx, "SELECT COUNT(*) FROM pg_namespace WHERE nspname = '"+postgresSchema+"'")
+	return found != "0", errors.Join(err, s.Close())
+}

@@ -2,6 +2,7 @@ package bank
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -24,10 +25,11 @@ type Import struct {
 
 // Imported counts what became of contents.
 type Imported struct {
-	Added int64
+	// AddedOff of Added are turned off, or until some time.
+	Added, AddedOff int64
 	// Skipped is how many the bank has already, with the same signals and no others.
 	// They stay as they are: SkippedOff of them are turned off there, and not in what
-	// was read.
+	// was read. One that is both in what was read, off and on, is added as both.
 	Skipped, SkippedOff int64
 	// Others is how many are of other banks of the export.
 	Others int64
@@ -43,6 +45,8 @@ const maxProblems = 20
 var (
 	// ErrFed: contents of such a bank belong to the sources of the exchange.
 	ErrFed = errors.New("the bank is fed by an exchange, which owns its contents")
+	// ErrBankRemoved: contents were put there before.
+	ErrBankRemoved = errors.New("the bank was removed meanwhile")
 	// ErrOn: it was to be off.
 	ErrOn        = errors.New("the bank is there, and on")
 	errOtherBank = errors.New("it names another bank")
@@ -55,13 +59,23 @@ const (
 	importBytes    = 1 << 20
 )
 
+// Validate fails with [ErrBankName] if it is to make a bank that cannot be.
+func (x Import) Validate() error {
+	if !x.Create {
+		return nil
+	}
+	return Bank{Name: x.Bank}.validate()
+}
+
 // Import banks what r holds, many contents in one commit: lines as Export writes
 // them, or a list in its plainest form. What it has counted as added or skipped is
 // there, even if it fails later; to go on, it is done again. It ends with a
 // [LineError] at the first line that is not as it must be, and with [ErrCutOff] or
-// [ErrDamaged] if an export is not whole, after all that comes before is banked.
+// [ErrDamaged] if an export is not whole, after all that comes before is banked. It
+// keeps 32 bytes of each content that is off, and else what it writes at once.
 //
-// It fails with [ErrBankNotFound], [ErrBankName], [ErrFed] and [ErrOn].
+// It fails with [ErrNoLine], [ErrBankNotFound], [ErrBankName], [ErrFed], [ErrOn] and
+// [ErrBankRemoved].
 func (s *Store) Import(ctx context.Context, r io.Reader, x Import) (Imported, error) {
 	return (&importer{Import: x, put: s.putBatch}).run(ctx, r)
 }
@@ -74,8 +88,11 @@ func (s *Store) TryImport(ctx context.Context, r io.Reader, x Import) (Imported,
 
 // CheckImport is TryImport without a store to compare with: nothing is skipped.
 func CheckImport(ctx context.Context, r io.Reader, x Import) (Imported, error) {
-	count := func(_ context.Context, _ target, batch []*record, n *Imported) error {
-		n.Added += int64(len(batch))
+	count := func(_ context.Context, _ *target, batch []*record, n *Imported) error {
+		now := time.Now()
+		for _, r := range batch {
+			n.count(enabledAt(r.disableUntil, now), true, false)
+		}
 		return nil
 	}
 	return (&importer{Import: x, put: count, all: true}).run(ctx, r)
@@ -85,23 +102,30 @@ func CheckImport(ctx context.Context, r io.Reader, x Import) (Imported, error) {
 type importer struct {
 	Import
 	// put banks contents, and counts them.
-	put func(ctx context.Context, t target, batch []*record, n *Imported) error
+	put func(ctx context.Context, t *target, batch []*record, n *Imported) error
 	// all lets it go on after lines that are bad.
 	all   bool
 	lines *lineReader
-	// from is the bank of the export whose contents are taken.
-	from string
-	n    Imported
+	// banks are those of the export, and from the one whose contents are taken.
+	banks map[string]bool
+	from  string
+	n     Imported
 }
 
 func (i *importer) run(ctx context.Context, r io.Reader) (Imported, error) {
+	if err := i.Validate(); err != nil {
+		return i.n, fmt.Errorf("import: %w", err)
+	}
 	i.lines = newLineReader(r)
-	for first := true; ; first = false {
+	for into := (*target)(nil); ; {
 		batch, end := i.batch(ctx)
 		// What came before a bad line is banked, and a bank made that is to be empty.
-		if len(batch) > 0 || first && errors.Is(end, io.EOF) {
+		if len(batch) > 0 || into == nil && errors.Is(end, io.EOF) {
+			if into == nil { // the beginning was read
+				into = i.target()
+			}
 			began := time.Now()
-			if err := i.put(ctx, i.target(), batch, &i.n); err != nil {
+			if err := i.put(ctx, into, batch, &i.n); err != nil {
 				return i.n, fmt.Errorf("import: %w", err)
 			}
 			// Who waits for a lock of SQLite looks now and then whether it is free.
@@ -123,7 +147,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (i *importer) target() target {
+func (i *importer) target() *target {
 	b := Bank{Ratio: 1, MD5Enforce: true}
 	if h := i.lines.header; h != nil {
 		b = h.banks[slices.IndexFunc(h.banks, func(b Bank) bool { return b.Name == i.from })]
@@ -132,10 +156,11 @@ func (i *importer) target() target {
 		b.Ratio = 0
 	}
 	b.Name = i.Bank
-	return target{Bank: b, create: i.Create, off: i.Off}
+	return &target{Bank: b, create: i.Create, off: i.Off, turnedOff: make(map[[sha256.Size]byte]turnedOff)}
 }
 
-// batch reads contents for one commit. With an error it returns what came before.
+// batch reads contents for one commit. With an error it returns what came before,
+// unless the context has ended.
 func (i *importer) batch(ctx context.Context) (batch []*record, err error) {
 	for size := 0; len(batch) < importContents && size < importBytes; {
 		if err := ctx.Err(); err != nil {
@@ -179,11 +204,10 @@ func (i *importer) choose(r **record) error {
 		}
 		return nil
 	}
-	banks := i.lines.header.banks
-	if named == "" && len(banks) == 1 {
+	if named == "" && len(i.banks) == 1 {
 		named = i.from
 	}
-	if !slices.ContainsFunc(banks, func(b Bank) bool { return b.Name == named }) {
+	if !i.banks[named] {
 		return &LineError{i.lines.number, errors.New("it names no bank of the export")}
 	}
 	if named != i.from {
@@ -196,11 +220,13 @@ func (i *importer) choose(r **record) error {
 // chooseFrom says which bank of an export is wanted.
 func (i *importer) chooseFrom(banks []Bank) error {
 	var names []string
+	i.banks = make(map[string]bool)
 	for _, b := range banks {
 		if len(banks) == 1 || b.Name == i.Bank {
 			i.from = b.Name
 		}
 		names = append(names, b.Name)
+		i.banks[b.Name] = true
 	}
 	switch {
 	case len(banks) == 0:

@@ -97,7 +97,7 @@ func testImportTakesWhatExportWrites(t *testing.T, from, to engine) {
 	target := to.newStore(t)
 	createBank(t, target, "OTHER")
 	addContent(t, target, bank.NewContent{Bank: "OTHER", Signals: pictureSignals(3)})
-	imports(t, target, all, bank.Import{Bank: "A", Create: true}, bank.Imported{Added: 3, Others: 2})
+	imports(t, target, all, bank.Import{Bank: "A", Create: true}, bank.Imported{Added: 3, AddedOff: 2, Others: 2})
 	imports(t, target, all, bank.Import{Bank: "X", Create: true}, bank.Imported{Added: 2, Others: 3})
 	if diff := cmp.Diff(unnumbered(all), unnumbered(exported(t, target, "A", "X"))); diff != "" {
 		t.Errorf("(-source +target):\n%s", diff)
@@ -134,10 +134,10 @@ func testImportOfAList(t *testing.T, e engine) {
 	s := e.newStore(t)
 	text := "\xef\xbb\xbf" + strings.ReplaceAll(list(0, 2500), "\n", "\r\n") + "\n \r\n" +
 		`{"type":"sha256","value":" ` + strings.Repeat("AB", 32) + ` ","note":"n","created":1,"bank":"LIST"}` + "\n" +
-		`{"type":"pdq","variant":"primary","quality":null,"value":"` + fmt.Sprintf("%064x", 2499) + `"}` + "\n" + // in the same batch
+		`{"type":"pdq","variant":"primary","quality":null,"disable_until":null,"value":"` + fmt.Sprintf("%064x", 2499) + `"}` + "\n" + // in the same batch
 		`{"signals":[{"type":"md5","value":"` + strings.Repeat("0", 32) + `"},{"type":"pdq","value":"` + strings.Repeat("1", 64) + `","quality":7}],"disable_until":0}`
 	into := bank.Import{Bank: "LIST", Create: true}
-	imports(t, s, text, into, bank.Imported{Added: 2502, Skipped: 1})
+	imports(t, s, text, into, bank.Imported{Added: 2502, AddedOff: 1, Skipped: 1})
 	imports(t, s, text, into, bank.Imported{Skipped: 2503})
 	b, err := s.Bank(t.Context(), "LIST")
 	if err != nil || b.Ratio != 1 || !b.MD5Enforce {
@@ -182,7 +182,8 @@ func testImportRefuses(t *testing.T, e engine) {
 		says string
 	}{
 		"no bank":               {list(0, 1), bank.Import{Bank: "NONE"}, bank.ErrBankNotFound, ""},
-		"no bank and no line":   {"", bank.Import{Bank: "NONE"}, bank.ErrBankNotFound, ""},
+		"no line":               {"", bank.Import{Bank: "NEW", Create: true}, bank.ErrNoLine, ""},
+		"lines that are none":   {"\xef\xbb\xbf\r\n \n", bank.Import{Bank: "NEW", Create: true}, bank.ErrNoLine, ""},
 		"bad name":              {list(0, 1), bank.Import{Bank: "none", Create: true}, bank.ErrBankName, ""},
 		"fed":                   {list(0, 1), bank.Import{Bank: "X", Create: true}, bank.ErrFed, ""},
 		"on":                    {list(0, 1), bank.Import{Bank: "ON", Create: true, Off: true}, bank.ErrOn, ""},
@@ -249,7 +250,7 @@ func TestImportTellsTheLineThatIsBad(t *testing.T) {
 		`{"type":"pdq","value":"` + hex64 + `","note":"` + "\xff" + `"}`:       "it is not UTF-8",
 		`{"type":"pdq","value":"` + hex64 + `","metadata":[]}`:                 "metadata is not a JSON object",
 		`{"type":"pdq","value":"` + hex64 + `","metadata":"{}"}`:               "metadata is not a JSON object",
-		`{"type":"pdq","value":"` + hex64 + `","metadata":` + nested(65) + `}`: "metadata is nested too deep",
+		`{"type":"pdq","value":"` + hex64 + `","metadata":` + nested(65) + `}`: `there is no field "a"`,
 		`{"type":"pdq","value":"` + hex64 + `","created":-1}`:                  "must not be negative",
 		`{"type":"pdq","value":"` + hex64 + `","disable_until":-5}`:            "must not be negative",
 		`{"type":"pdq","value":"` + hex64 + `","created":9999999999999999999}`: "created is of another kind",
@@ -258,11 +259,32 @@ func TestImportTellsTheLineThatIsBad(t *testing.T) {
 		`{"note":"n"}`:   "there is none",
 		`{"signals":[{"type":"pdq","value":"` + hex64 + `"}],"type":"pdq","value":"` + hex64 + `"}`:   "it has signals, and is one, too",
 		`{"signals":[{"type":"pdq","value":"` + hex64 + `"},{"type":"pdq","value":"` + hex64 + `"}]}`: "two of type pdq",
-		`{"mediagate_export":1,"banks":[]}`:                   "an export begins in the middle",
-		`{"banks":[]}`:                                        "and is neither",
-		`{"type":"pdq","value":"` + hex64 + `","contents":1}`: "and is neither",
-		`{"end":false,"contents":1,"sha256":""}`:              "an end has other fields",
-		strings.Repeat(" ", 2<<20) + "{":                      "it is longer than 2097152 bytes",
+		`{"mediagate_export":1,"banks":[]}`:                                             "an export begins in the middle",
+		`{"banks":[]}`:                                                                  "and is neither",
+		`{"type":"pdq","value":"` + hex64 + `","contents":1}`:                           "and is neither",
+		`{"end":false,"contents":1,"sha256":""}`:                                        "an end has other fields",
+		strings.Repeat(" ", 8<<20+64<<10) + "{":                                         "it is longer than 8454144 bytes",
+		`{"signals":["x"]}`:                                                             "a signal is not a JSON object",
+		`{"signals":[null]}`:                                                            "a signal is not a JSON object",
+		`{"signals":[{}`:                                                                "it is not a JSON object",
+		`{"type":null,"value":"` + hex64 + `"}`:                                         "its type is none of",
+		`{"type":"pdq","value":null}`:                                                   "malformed signal of type pdq",
+		`{"mediagate_export":null,"banks":[]}`:                                          "and is neither",
+		`{"end":null,"contents":1}`:                                                     "and is neither",
+		one(`"note":null,"note":null`):                                                  `it has two fields "note"`,
+		one(`"disable_until":1790000000000`):                                            "disable_until must be less than 5 years in the future",
+		one(`"note":"` + strings.Repeat("\u00e9", 256) + `"`):                           "the note is longer than 255 characters",
+		one(`"metadata":{"json":{"a":1e400}}`):                                          "metadata: a number in it is too large",
+		one(`"metadata":{"json":{"a":` + strings.Repeat("9", 4301) + `}}`):              "metadata: a number in it is too large",
+		one(`"metadata":{"json":` + nested(101) + `}`):                                  "metadata: it is nested more than 100 levels deep",
+		one(`"metadata":{"json":` + nested(20000) + `}`):                                "it is not a JSON object",
+		one(`"metadata":{"json":[]}`):                                                   "metadata: json is not a JSON object",
+		one(`"metadata":{"content_id":7}`):                                              "metadata: content_id is of another kind",
+		one(`"metadata":{"content_id":"a","content_id":"b"}`):                           `metadata: it has two fields "content_id"`,
+		one(`"metadata":{"content_uri":"` + strings.Repeat("x", 8<<20) + `"}`):          "the metadata is longer than 8388608 bytes",
+		`{"mediagate_export":1,"banks":[{"name":"A","ratio":null,"md5_enforce":true}]}`: "a bank needs name, ratio and md5_enforce",
+		`{"mediagate_export":1,"banks":[{"name":"A","md5_enforce":true}]}`:              "a bank needs name, ratio and md5_enforce",
+		`{"mediagate_export":1,"banks":["A"]}`:                                          "a bank is not a JSON object",
 	} {
 		shown := bad[max(0, len(bad)-100):]
 		text := good[0] + bad + "\n" + good[1]
@@ -288,6 +310,9 @@ func TestImportTellsTheLineThatIsBad(t *testing.T) {
 	}
 }
 
+// one is a line of one hash, with some fields.
+func one(fields string) string { return `{"type":"pdq","value":"` + hex64 + `",` + fields + `}` }
+
 var hex64 = strings.Repeat("c4", 32)
 
 func nested(depth int) string {
@@ -310,7 +335,7 @@ func TestDamagedExportIsNoticed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for n := 1; n < len(whole)-1; n++ {
+	for n := range len(whole) - 1 {
 		if err := check(whole[:n]); err == nil {
 			t.Errorf("cut after %d bytes of %d it passes", n, len(whole))
 		}
@@ -461,7 +486,6 @@ func TestExportOfWhatNobodyCouldReadFails(t *testing.T) {
 
 func testExportOfWhatNobodyCouldReadFails(t *testing.T, e engine) {
 	for name, statement := range map[string]string{
-		"metadata": `UPDATE content SET metadata = '[1]'`, "half metadata": `UPDATE content SET metadata = '{'`,
 		"value": fmt.Sprintf("UPDATE signal SET value = "+e.blob, "00"), "variant": "UPDATE signal SET variant = 77", "type": "UPDATE signal SET type = 'sha1'",
 		"no signal": "DELETE FROM signal",
 	} {
@@ -479,8 +503,8 @@ func testExportOfWhatNobodyCouldReadFails(t *testing.T, e engine) {
 	s := e.newStore(t)
 	imports(t, s, list(0, 2000), bank.Import{Bank: "A", Create: true}, bank.Imported{Added: 2000})
 	full := errors.New("full")
-	if _, err := s.Export(t.Context(), writerFunc(func(p []byte) (int, error) { return 0, full }), nil, silent); !errors.Is(err, full) {
-		t.Error(err)
+	if _, err := s.Export(t.Context(), writerFunc(func(p []byte) (int, error) { return 0, full }), nil, silent); !errors.Is(err, full) || strings.Contains(err.Error(), "content") {
+		t.Errorf("%v: no content is to blame", err)
 	}
 }
 
@@ -502,7 +526,7 @@ func TestImportHoldsLittle(t *testing.T) {
 				_, _ = w.Write(part)
 			}
 			_, _ = io.WriteString(w, "\n"+list(0, 1))
-		}, bank.Imported{Added: 1, Bad: 1}, 16 << 20},
+		}, bank.Imported{Added: 1, Bad: 1}, 32 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in, out := io.Pipe()
@@ -562,8 +586,8 @@ func testOpenExistingMakesNothing(t *testing.T, e engine) {
 	if _, err := bank.OpenExisting(t.Context(), location); !errors.Is(err, bank.ErrNoStore) {
 		t.Errorf("%v", err)
 	}
-	if got := dump(t, location); got != nil {
-		t.Errorf("there is %q", got)
+	if there, err := bank.HasPlace(t.Context(), location); err != nil || there {
+		t.Errorf("there is something, %v", err)
 	}
 	createBank(t, openStore(t, location), "A")
 	s, err := bank.OpenExisting(t.Context(), location)

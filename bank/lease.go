@@ -116,6 +116,24 @@ func (s *Store) Release(ctx context.Context, l Lease) error {
 	return nil
 }
 
+// LeaseHolders returns who has which lease, by the names of leases.
+func (s *Store) LeaseHolders(ctx context.Context) (holders map[string]string, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT name, holder FROM lease WHERE holder <> '' AND expires > "+s.engine.now()) //nolint:gosec // ours
+	if err != nil {
+		return nil, fmt.Errorf("list leases: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	holders = make(map[string]string)
+	for rows.Next() {
+		var name, holder string
+		if err := rows.Scan(&name, &holder); err != nil {
+			return nil, fmt.Errorf("list leases: %w", err)
+		}
+		holders[name] = holder
+	}
+	return holders, rows.Err()
+}
+
 // onLease runs do in a transaction that takes the row of a lease and no other lock.
 // It does not wait for this process's writers, some of which take minutes, unless
 // the database has room for one writer only.

@@ -27,8 +27,9 @@ import (
 // A signal may have a variant other than primary; a content a note and metadata.
 // Without a beginning there is no end: that is a list, of any lines like the second,
 // or like {"type":"pdq","value":"…"}, which is a content with that one signal. A
-// signal must be there, all else may be left out. The number of a content is not
-// taken over; the version of the hasher is that of the program that made the signal.
+// signal must be there, all else may be left out, or null, which says the same. The
+// number of a content is not taken over; the version of the hasher is that of the
+// program that made the signal.
 //
 // An empty line is none, a line may end with CR LF, and a file begin with a byte
 // order mark. Everything else that is not as above is an error: nothing is guessed.
@@ -36,13 +37,14 @@ import (
 // exportVersion is that of the format.
 const exportVersion = 1
 
-// maxLine bounds a line, in bytes. Nothing but metadata makes one longer than 4 KiB.
-const maxLine = 2 << 20
+// maxLine bounds a line, in bytes. All but metadata fits into 64 KiB.
+const maxLine = MaxMetadata + 64<<10
 
 // Errors of exports and imports.
 var (
 	ErrCutOff       = errors.New("the export is cut off: its last line is missing")
 	ErrDamaged      = errors.New("the export was changed since it was made")
+	ErrNoLine       = errors.New("there is not one line")
 	errOtherVersion = fmt.Errorf("the export is not of version %d, which this program reads", exportVersion)
 	errLongLine     = fmt.Errorf("it is longer than %d bytes", maxLine)
 )
@@ -72,15 +74,18 @@ func newLineReader(r io.Reader) *lineReader {
 	return &lineReader{in: bufio.NewReaderSize(r, 64<<10), digest: sha256.New()}
 }
 
-// next returns the next record, or io.EOF when all was read and nothing is missing.
+// next returns the next record, or io.EOF when all was read and nothing is missing;
+// what has no line at all is not even empty, but broken off, or never began.
 // A [LineError] is of one line, and next can be called again.
 func (l *lineReader) next() (*record, error) {
 	for {
 		text, err := l.line()
-		if errors.Is(err, io.EOF) {
-			if l.header != nil && !l.ended {
-				return nil, fmt.Errorf("line %d: %w", l.number, ErrCutOff)
-			}
+		switch {
+		case errors.Is(err, io.EOF) && !l.begun:
+			return nil, ErrNoLine
+		case errors.Is(err, io.EOF) && l.header != nil && !l.ended:
+			return nil, fmt.Errorf("line %d: %w", l.number, ErrCutOff)
+		case errors.Is(err, io.EOF):
 			return nil, io.EOF
 		}
 		if errors.Is(err, errLongLine) {
@@ -237,11 +242,18 @@ func (l *lineWriter) begin(banks []Bank) error {
 }
 
 func (l *lineWriter) record(r *record) error {
-	if err := errors.Join(checkTexts(r.note, r.metadata), checkSignals(r.plain())); err != nil {
-		return fmt.Errorf("content %d: %w", r.id, err)
+	r.fit()
+	out, err := newRecordLine(r)
+	if err != nil {
+		return fmt.Errorf("content %d of bank %s: %w", r.id, r.bank, err)
 	}
-	if r.metadata != "" && (r.metadata[0] != '{' || !json.Valid([]byte(r.metadata))) {
-		return fmt.Errorf("content %d: its metadata is no JSON object", r.id)
+	l.records++
+	return l.write(out)
+}
+
+func newRecordLine(r *record) (recordLine, error) {
+	if err := errors.Join(checkSignals(r.plain()), CheckMetadata(r.metadata)); err != nil {
+		return recordLine{}, err
 	}
 	out := recordLine{
 		Bank: r.bank, ID: r.id, Created: r.created, DisableUntil: r.disableUntil, Note: r.note, Metadata: json.RawMessage(r.metadata),
@@ -253,18 +265,14 @@ func (l *lineWriter) record(r *record) error {
 			text.Quality = &s.Quality
 		}
 		if !slices.Contains(importable, s.Variant) {
-			return fmt.Errorf("content %d: there is no variant %d", r.id, s.Variant)
+			return recordLine{}, fmt.Errorf("there is no variant %d", s.Variant)
 		}
 		if s.Variant != media.Primary {
 			text.Variant = s.Variant.String()
 		}
 		out.Signals = append(out.Signals, text)
 	}
-	l.records++
-	if err := l.write(out); err != nil {
-		return fmt.Errorf("content %d: %w", r.id, err)
-	}
-	return nil
+	return out, nil
 }
 
 // end writes the last line, and all that has not been passed on yet.

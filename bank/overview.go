@@ -88,21 +88,3 @@ func feedersInto(ctx context.Context, tx *sql.Tx, banks map[int64]*Census) (err 
 	}
 	return rows.Err()
 }
-
-// LeaseHolders returns who has which lease, by the names of leases.
-func (s *Store) LeaseHolders(ctx context.Context) (holders map[string]string, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT name, holder FROM lease WHERE holder <> '' AND expires > "+s.engine.now()) //nolint:gosec // ours
-	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	holders = make(map[string]string)
-	for rows.Next() {
-		var name, holder string
-		if err := rows.Scan(&name, &holder); err != nil {
-			return nil, fmt.Errorf("list leases: %w", err)
-		}
-		holders[name] = holder
-	}
-	return holders, rows.Err()
-}

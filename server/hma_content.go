@@ -15,12 +15,6 @@ import (
 	"mediagate/media"
 )
 
-const (
-	maxNote = 255 // characters
-	// maxDisabled is how far ahead a content may be disabled.
-	maxDisabled = 5 * 365 * 24 * time.Hour
-)
-
 // contentID reads the number in the path. More digits than a number has name no
 // content.
 func contentID(c echo.Context) int64 {
@@ -270,7 +264,7 @@ func timestamp(v document) (int64, error) {
 	if n.Sign() < 0 {
 		return 0, badRequest("disable_until_ts must be a non-negative integer")
 	}
-	if n.Cmp(big.NewInt(time.Now().Add(maxDisabled).Unix())) >= 0 {
+	if n.Cmp(big.NewInt(time.Now().Add(bank.MaxDisabled).Unix())) >= 0 {
 		return 0, badRequest("disable_until_ts must be less than 5 years in the future")
 	}
 	return n.Int64(), nil

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"mediagate/bank"
 )
 
 // The HMA API is Python's, and its clients read JSON as Python writes it:
@@ -44,10 +46,11 @@ func (o object) get(key string) (document, bool) {
 	return nil, false
 }
 
-// Limits of a document, beyond which Python gives up as well.
+// Limits of a document, beyond which Python gives up as well. What is within them can
+// be banked.
 const (
-	maxDepth  = 100
-	maxDigits = 4300
+	maxDepth  = bank.MaxDepth
+	maxDigits = bank.MaxDigits
 )
 
 var errNotJSON = errors.New("not a JSON document")

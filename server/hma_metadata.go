@@ -1,12 +1,15 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"mediagate/bank"
 )
 
 // extras are what may be given with a content besides its signals.
@@ -38,8 +41,8 @@ func (e *extras) check() error {
 	switch note := e.note.(type) {
 	case nil:
 	case string:
-		if utf8.RuneCountInString(note) > maxNote {
-			return badRequest("note must be at most %d characters", maxNote)
+		if errors.Is(bank.CheckNote(note), bank.ErrNote) { // the store tells what else is wrong
+			return badRequest("note must be at most %d characters", bank.MaxNote)
 		}
 		e.text = note
 	default:
@@ -90,6 +93,9 @@ func (e *extras) checkMetadata(given object) error {
 		return badRequest("Invalid metadata: %s", problems.text())
 	}
 	e.json = strings.TrimSuffix(string(resultJSON(kept)), "\n")
+	if err := bank.CheckMetadata(e.json); err != nil { // as 1e400: written, it is no JSON
+		return badRequest("Invalid metadata: %v", err)
+	}
 	return nil
 }
 
