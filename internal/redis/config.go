@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -108,9 +109,11 @@ func (c Config) options() (goredis.UniversalOptions, []error) {
 	if options.Username != "" && options.Password == "" {
 		wrong("names a user, and there is no password: set %s", passwordVariable)
 	}
-	parameters, err := parametersOf(u)
-	if err != nil {
+	parameters, unusable := parametersOf(u)
+	for _, err := range unusable {
 		wrong("%v", err)
+	}
+	if unusable != nil {
 		return options, problems
 	}
 	database, port := strings.TrimPrefix(u.Path, "/"), "6379"
@@ -164,26 +167,27 @@ func (c Config) options() (goredis.UniversalOptions, []error) {
 
 // parametersOf returns what is behind the question mark of a URL. Its errors repeat
 // nothing: what is there may be a password that was not written as it must be.
-func parametersOf(u *url.URL) (url.Values, error) {
+func parametersOf(u *url.URL) (_ url.Values, problems []error) {
 	known := []string{"addr", "master_name", "cluster"}
 	if u.Scheme == "unix" {
 		known = []string{"db"}
 	}
 	parameters, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, errors.New("has parameters that cannot be read")
+		return nil, []error{errors.New("has parameters that cannot be read")}
 	}
-	for name, values := range parameters {
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		values := parameters[name]
 		switch {
 		case name == "skip_verify":
-			return nil, errors.New("has skip_verify: certificates are always verified; SSL_CERT_FILE can name the one of your own authority")
+			problems = append(problems, errors.New("has skip_verify: certificates are always verified; SSL_CERT_FILE can name the one of your own authority"))
 		case !slices.Contains(known, name):
-			return nil, fmt.Errorf("has a parameter that there is not: there are %s", strings.Join(known, ", "))
+			problems = append(problems, fmt.Errorf("has a parameter that there is not: there are %s", strings.Join(known, ", ")))
 		case len(values) > 1 && name != "addr":
-			return nil, fmt.Errorf("has %s more than once", name)
+			problems = append(problems, fmt.Errorf("has %s more than once", name))
 		case name == "cluster" && values[0] != "true" && values[0] != "false":
-			return nil, errors.New("has cluster, which must be true or false")
+			problems = append(problems, errors.New("has cluster, which must be true or false"))
 		}
 	}
-	return parameters, nil
+	return parameters, problems
 }

@@ -109,3 +109,17 @@ func TestEveryProblemIsNamedAndNoSecret(t *testing.T) {
 		})
 	}
 }
+
+func TestEveryParameterIsReported(t *testing.T) {
+	c := redis.Config{URL: secret.New("rediss://a?x=1&skip_verify=true&cluster=2"), Key: secret.New(strings.Repeat("ab", 32))}
+	var got []string
+	if err := c.Validate(); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			got = append(got, strings.Join(strings.Fields(line)[:3], " "))
+		}
+	}
+	want := []string{"MEDIAGATE_REDIS_URL has cluster,", "MEDIAGATE_REDIS_URL has skip_verify:", "MEDIAGATE_REDIS_URL has a"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
