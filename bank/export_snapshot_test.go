@@ -115,11 +115,11 @@ func (s *Store) Name(ctx context.Context, epoch int64, head []byte) (redis.Key, 
 
 // NameWith names a snapshot of the store's past as a writer does that has a lease.
 func (s *Store) NameWith(ctx context.Context, l Lease, epoch int64) error {
-	m, err := newestMoment(ctx, s.db)
-	if err != nil {
+	var mark int64
+	if err := s.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(mark), 0) FROM past WHERE epoch = $1", epoch).Scan(&mark); err != nil {
 		return err
 	}
-	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)}, m.mark)
+	return s.nameSnapshot(ctx, l, namedSnapshot{epoch, make([]byte, 32)}, mark)
 }
 
 // CatchUp goes on from a snapshot that has been received, and returns why it is refused.
