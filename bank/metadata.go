@@ -1,6 +1,7 @@
 package bank
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func CheckMetadata(text string) error {
 		return errors.New("the metadata is not a JSON object of finite numbers")
 	}
 	var word string
-	_, err := readObject(json.NewDecoder(strings.NewReader(text)), "it", []field{
+	_, err := newReader([]byte(text)).object("it", []field{
 		{"content_id", &word}, {"content_uri", &word}, {"json", checkJSON},
 	})
 	if err != nil {
@@ -64,11 +65,15 @@ func CheckMetadata(text string) error {
 }
 
 // checkJSON looks at what callers may nest, one level down in metadata.
-func checkJSON(value json.RawMessage) error {
+func checkJSON(r reader) error {
+	var value json.RawMessage
+	if err := r.Decode(&value); err != nil || r.wasNull() {
+		return err
+	}
 	if value[0] != '{' {
 		return errors.New("json is not a JSON object")
 	}
-	d := json.NewDecoder(strings.NewReader(string(value)))
+	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
 	for depth := 1; d.More() || depth > 1; {
 		t, err := d.Token()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 )
@@ -12,21 +13,32 @@ import (
 // field is one that an object may have.
 type field struct {
 	name string
-	// into takes its value: a pointer to decode into, or a func(json.RawMessage) error.
+	// into takes its value: a pointer to decode into, or a func(reader) error.
 	into any
 }
 
-// readObject reads an object of such fields, and returns the names of those that say
+// reader reads the objects of a text.
+type reader struct {
+	*json.Decoder
+	text []byte
+}
+
+func newReader(text []byte) reader { return reader{json.NewDecoder(bytes.NewReader(text)), text} }
+
+// wasNull tells what the value was that was read last.
+func (r reader) wasNull() bool { return bytes.HasSuffix(r.text[:r.InputOffset()], []byte("null")) }
+
+// object reads an object of such fields, and returns the names of those that say
 // something: null is as if the field were left out. Errors are for people, and repeat
 // no value; what is the object's name in them.
-func readObject(d *json.Decoder, what string, fields []field) (given []string, err error) {
+func (r reader) object(what string, fields []field) (given []string, err error) {
 	notObject := fmt.Errorf("%s is not a JSON object", what)
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+	if t, err := r.Token(); err != nil || t != json.Delim('{') {
 		return nil, notObject
 	}
 	var seen []string
-	for d.More() {
-		t, err := d.Token()
+	for r.More() {
+		t, err := r.Token()
 		key, ok := t.(string)
 		if err != nil || !ok {
 			return nil, notObject
@@ -35,33 +47,31 @@ func readObject(d *json.Decoder, what string, fields []field) (given []string, e
 			return nil, fmt.Errorf("%s has two fields %s", what, shownField(key))
 		}
 		seen = append(seen, key)
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, notObject
-		}
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
 		if i < 0 {
 			return nil, fmt.Errorf("there is no field %s", shownField(key))
 		}
-		if string(value) == "null" {
-			continue
-		}
-		given = append(given, key)
-		if err := fields[i].read(value); err != nil {
+		var broken *json.SyntaxError
+		if err := fields[i].read(r); errors.As(err, &broken) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			return nil, notObject
+		} else if err != nil {
 			return nil, err
 		}
+		if !r.wasNull() {
+			given = append(given, key)
+		}
 	}
-	if _, err := d.Token(); err != nil {
+	if _, err := r.Token(); err != nil {
 		return nil, notObject
 	}
 	return given, nil
 }
 
-func (f field) read(value json.RawMessage) error {
-	if read, ok := f.into.(func(json.RawMessage) error); ok {
-		return read(value)
+func (f field) read(r reader) error {
+	if read, ok := f.into.(func(reader) error); ok {
+		return read(r)
 	}
-	err := json.Unmarshal(value, f.into)
+	err := r.Decode(f.into)
 	var mismatch *json.UnmarshalTypeError
 	if errors.As(err, &mismatch) {
 		return fmt.Errorf("%s is of another kind than it must be", f.name)
@@ -70,18 +80,22 @@ func (f field) read(value json.RawMessage) error {
 }
 
 // readList reads a list: read is called for each element, and reads it.
-func readList(name string, read func(d *json.Decoder) error) func(json.RawMessage) error {
-	return func(value json.RawMessage) error {
-		d := json.NewDecoder(bytes.NewReader(value))
-		if t, err := d.Token(); err != nil || t != json.Delim('[') {
+func readList(name string, read func(reader) error) func(reader) error {
+	return func(r reader) error {
+		t, err := r.Token()
+		if err != nil || t == nil { // null
+			return err
+		}
+		if t != json.Delim('[') {
 			return fmt.Errorf("%s is not a list", name)
 		}
-		for d.More() {
-			if err := read(d); err != nil {
+		for r.More() {
+			if err := read(r); err != nil {
 				return err
 			}
 		}
-		return nil
+		_, err = r.Token()
+		return err
 	}
 }
 

@@ -56,14 +56,14 @@ func parseLine(text []byte) (line, error) {
 	if !utf8.Valid(text) {
 		return line{}, errors.New("it is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
+	r := newReader(text)
 	p := parsed{record: record{disableUntil: Enabled}}
 	beginning, end, signal := p.beginningFields(), p.endFields(), p.one.fields()
-	given, err := readObject(d, "it", slices.Concat(beginning, end, p.contentFields(), signal))
+	given, err := r.object("it", slices.Concat(beginning, end, p.contentFields(), signal))
 	if err != nil {
 		return line{}, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := r.Token(); !errors.Is(err, io.EOF) {
 		return line{}, errors.New("something follows the JSON object")
 	}
 	of := func(fields []field) (n int) {
@@ -124,8 +124,8 @@ func (p *parsed) contentFields() []field {
 }
 
 // readVersion looks at it before anything else is: another version has other fields.
-func (p *parsed) readVersion(value json.RawMessage) error {
-	if err := (field{"mediagate_export", &p.header.version}).read(value); err != nil {
+func (p *parsed) readVersion(r reader) error {
+	if err := (field{"mediagate_export", &p.header.version}).read(r); err != nil || r.wasNull() {
 		return err
 	}
 	if p.header.version != exportVersion {
@@ -134,7 +134,11 @@ func (p *parsed) readVersion(value json.RawMessage) error {
 	return nil
 }
 
-func (p *parsed) readMetadata(value json.RawMessage) error {
+func (p *parsed) readMetadata(r reader) error {
+	var value json.RawMessage
+	if err := r.Decode(&value); err != nil || r.wasNull() {
+		return err
+	}
 	if value[0] != '{' {
 		return errors.New("metadata is not a JSON object")
 	}
@@ -144,9 +148,9 @@ func (p *parsed) readMetadata(value json.RawMessage) error {
 	return CheckMetadata(p.metadata)
 }
 
-func (h *header) readBank(d *json.Decoder) error {
+func (h *header) readBank(r reader) error {
 	var b Bank
-	given, err := readObject(d, "a bank", []field{{"name", &b.Name}, {"ratio", &b.Ratio}, {"md5_enforce", &b.MD5Enforce}})
+	given, err := r.object("a bank", []field{{"name", &b.Name}, {"ratio", &b.Ratio}, {"md5_enforce", &b.MD5Enforce}})
 	if err != nil {
 		return err
 	}
@@ -157,9 +161,9 @@ func (h *header) readBank(d *json.Decoder) error {
 	return b.validate()
 }
 
-func (p *parsed) readSignal(d *json.Decoder) error {
+func (p *parsed) readSignal(r reader) error {
 	var s signalFields
-	if _, err := readObject(d, "a signal", s.fields()); err != nil {
+	if _, err := r.object("a signal", s.fields()); err != nil {
 		return err
 	}
 	return p.addSignal(s)
