@@ -28,7 +28,7 @@ func exchangeCommand(ctx context.Context, config Config, args []string, std stre
 	case "run":
 		return runExchange(ctx, config, args[1:], std)
 	default:
-		return errors.New(exchangeUsage)
+		return fmt.Errorf("exchange: there is no command %q\n%s", args[0], exchangeUsage)
 	}
 }
 
@@ -51,8 +51,10 @@ type exchangeLine struct {
 func listExchanges(ctx context.Context, config Config, args []string, std streams) (err error) {
 	flags := flag.NewFlagSet("exchange list", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "")
-	if rest, err := parseFlags(flags, args, exchangeUsage); err != nil || len(rest) > 0 {
-		return errors.New(exchangeUsage)
+	if rest, err := parseFlags(flags, args, exchangeUsage); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return misused(flags, "it takes no names", exchangeUsage)
 	}
 	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
 	if err != nil {
@@ -121,9 +123,13 @@ func exchangeLines(ctx context.Context, store *bank.Store) (lines []exchangeLine
 // runExchange fetches an exchange as a server would, once. It makes no store and no
 // exchange: from the wrong folder all that there is would be fetched into a new one.
 func runExchange(ctx context.Context, config Config, args []string, std streams) (err error) {
-	rest, err := parseFlags(flag.NewFlagSet("exchange run", flag.ContinueOnError), args, exchangeUsage)
-	if err != nil || len(rest) != 1 {
-		return errors.New(exchangeUsage)
+	flags := flag.NewFlagSet("exchange run", flag.ContinueOnError)
+	rest, err := parseFlags(flags, args, exchangeUsage)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return misused(flags, "it needs the name of one exchange", exchangeUsage)
 	}
 	name := rest[0]
 	store, err := bank.OpenExisting(ctx, config.DatabaseURL.Reveal())
