@@ -59,7 +59,7 @@ func TestServeOnPostgres(t *testing.T) {
 	other := server.NewDatabase(t)
 	for _, urls := range [][2]string{{hma, file}, {file, other}} {
 		out, err := command(t, nil, "store", "copy", "--from", urls[0], "--to", urls[1]).CombinedOutput()
-		if err != nil || string(out) != "copied 7 rows\n" { // three counters, two banks, a content, a signal
+		if err != nil || string(out) != "copied 10 rows\n" { // three counters, two banks, a content, a signal, and the marks of three commits
 			t.Fatalf("%v: %s", err, out)
 		}
 	}

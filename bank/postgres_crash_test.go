@@ -43,7 +43,7 @@ func beginWriters(t *testing.T, s *bank.Store, stop <-chan struct{}) *ledger {
 				l.returned[byte(n)] = err == nil
 				l.mu.Unlock()
 				if time.Sleep(time.Millisecond); err != nil {
-					time.Sleep(100 * time.Millisecond) // or all numbers are used up before the server is back
+					time.Sleep(500 * time.Millisecond) // or all numbers are used up before the server is back
 				}
 			}
 		})
