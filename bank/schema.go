@@ -117,7 +117,7 @@ CREATE TABLE snapshot (
 	epoch  BIGINT NOT NULL,
 	digest BYTEA NOT NULL
 );
-
+`, `
 -- The last commits: a random mark of each tells it from one that another past of this
 -- store has had at that epoch.
 CREATE TABLE past (
