@@ -26,6 +26,16 @@ func hashList(n int) string {
 	return out.String()
 }
 
+// importHashes makes the bank LIST, of so many hashes.
+func importHashes(t *testing.T, env map[string]string, n int) {
+	t.Helper()
+	cmd := command(t, env, "bank", "import", "LIST", "--create")
+	cmd.Stdin = strings.NewReader(hashList(n))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // exportOf is what a bank holds, without the numbers of its contents.
 func exportOf(t *testing.T, env map[string]string, name string) (lines []string) {
 	t.Helper()
@@ -253,11 +263,7 @@ func TestExportThatFailsLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	env := databaseIn(dir)
-	cmd := command(t, env, "bank", "import", "LIST", "--create")
-	cmd.Stdin = strings.NewReader(hashList(3000))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	importHashes(t, env, 3000)
 	if _, err := openStore(t, dir).ExecContext(t.Context(), "UPDATE signal SET type = 'sha1' WHERE content = 2900"); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +276,7 @@ func TestExportThatFailsLeavesNoFile(t *testing.T) {
 		t.Errorf("there is %v, %v", left, err)
 	}
 	// On standard output it has no end, and import knows.
-	cmd = command(t, env, "bank", "export", "LIST")
+	cmd := command(t, env, "bank", "export", "LIST")
 	cut, err := cmd.Output()
 	if exitCode(t, err) != 1 || len(cut) == 0 {
 		t.Fatalf("%d bytes, %v", len(cut), err)

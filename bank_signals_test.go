@@ -21,11 +21,7 @@ func TestFirstSignalEndsWhatWaits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	env := databaseIn(dir)
-	cmd := command(t, env, "bank", "import", "LIST", "--create")
-	cmd.Stdin = strings.NewReader(hashList(3000))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	importHashes(t, env, 3000)
 	const imported = "mediagate: bank import: interrupted; before that, added 0 contents, skipped 0 that the bank has\n"
 	for name, tt := range map[string]struct {
 		args []string
@@ -64,7 +60,7 @@ func TestFirstSignalEndsWhatWaits(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd = command(t, env, "bank", "import", "LIST", fifo)
+	cmd := command(t, env, "bank", "import", "LIST", fifo)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,11 +112,7 @@ func TestExportIsWholeWhenItIsThere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	env := databaseIn(dir)
-	cmd := command(t, env, "bank", "import", "LIST", "--create")
-	cmd.Stdin = strings.NewReader(hashList(8000))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	importHashes(t, env, 8000)
 	inside := 0
 	for range 5 {
 		folder := t.TempDir()
