@@ -85,3 +85,23 @@ func TestDisabledAsFarAsTheAPITakesIsImported(t *testing.T) {
 		t.Errorf("%+v, %v", n, err)
 	}
 }
+
+func TestNotesAndMetadataAtTheirLimits(t *testing.T) {
+	of := func(json string) string { return `{"json":` + json + `}` }
+	sized := func(n int) string { return `{"content_id":"` + strings.Repeat("x", n-len(`{"content_id":""}`)) + `"}` }
+	for name, tt := range map[string]struct{ at, past error }{
+		"note":  {bank.CheckNote(strings.Repeat("é", bank.MaxNote)), bank.CheckNote(strings.Repeat("é", bank.MaxNote+1))},
+		"bytes": {bank.CheckMetadata(sized(bank.MaxMetadata)), bank.CheckMetadata(sized(bank.MaxMetadata + 1))},
+		// The metadata is the first level, and what it holds one below.
+		"depth":  {bank.CheckMetadata(of(nested(bank.MaxDepth - 1))), bank.CheckMetadata(of(nested(bank.MaxDepth)))},
+		"digits": {bank.CheckMetadata(of(`{"a":` + strings.Repeat("9", bank.MaxDigits) + `}`)), bank.CheckMetadata(of(`{"a":` + strings.Repeat("9", bank.MaxDigits+1) + `}`))},
+		"number": {bank.CheckMetadata(of(`{"a":1e308}`)), bank.CheckMetadata(of(`{"a":1e309}`))},
+	} {
+		if tt.at != nil {
+			t.Errorf("%s at the limit: %v", name, tt.at)
+		}
+		if tt.past == nil {
+			t.Errorf("%s one past the limit is taken", name)
+		}
+	}
+}
