@@ -203,7 +203,11 @@ func TestSIGTERMLetsRunningRequestsFinish(t *testing.T) {
 	u := s.beginUpload(t)
 	s.signal(t)
 	s.await(t, "it is not ready", func() bool { return s.readiness(t) == http.StatusServiceUnavailable })
-	s.await(t, "it refuses connections", func() bool { return s.readiness(t) == 0 })
+	// Connections made just before are closed without an answer.
+	s.await(t, "it refuses connections", func() bool {
+		_, err := s.send(t.Context(), request{path: "/readyz"})
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 	a := u.finish(t)
 	if a.err != nil || a.status != http.StatusOK {
 		t.Fatalf("status %d, %v", a.status, a.err)
