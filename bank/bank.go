@@ -37,6 +37,7 @@ var (
 	ErrBankExists      = errors.New("bank already exists")
 	ErrBankName        = errors.New("bank name is not UPPER_WITH_UNDERSCORE")
 	ErrRatio           = errors.New("enabled ratio is not between 0 and 1")
+	ErrSettings        = fmt.Errorf("agree is not from 0 to %d, breaker not from 0 to %d, or a bank both allows and monitors", MaxAgree, MaxBreaker)
 	ErrContentNotFound = errors.New("content not found")
 	ErrMalformedSignal = errors.New("malformed signal")
 	// ErrExchangeNotFound: there is no such exchange.
@@ -55,6 +56,18 @@ type Bank struct {
 	// MD5Enforce lets a match by nothing but MD5 block. It is off for banks made
 	// by hand, because anyone can make two files of one MD5.
 	MD5Enforce bool
+	// Monitor has matches told and counted, and lets none of them block.
+	Monitor bool
+	// Allow makes it a bank of pictures that are known to be harmless: they block
+	// nothing, and what is nearer to one of them than to any other bank's is not blocked
+	// for being near.
+	Allow bool
+	// Agree is how many other banks that block must be near an item, too, before this one
+	// blocks it for being near.
+	Agree int
+	// Breaker is how many requests of old for what a content of this bank would block
+	// send that content to review instead, and 0 is any number.
+	Breaker int
 }
 
 var bankName = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
@@ -68,8 +81,20 @@ func (b Bank) validate() error {
 	if !(b.Ratio >= 0 && b.Ratio <= 1) { // also refuses what is no number
 		return ErrRatio
 	}
+	if b.Agree < 0 || b.Agree > MaxAgree || b.Breaker < 0 || b.Breaker > MaxBreaker {
+		return ErrSettings
+	}
+	if b.Allow && b.Monitor {
+		return ErrSettings
+	}
 	return nil
 }
+
+// Limits of a bank's settings.
+const (
+	MaxAgree   = 100
+	MaxBreaker = 1_000_000
+)
 
 // SignalType is a kind of fingerprint.
 type SignalType string

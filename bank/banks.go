@@ -7,17 +7,29 @@ import (
 	"fmt"
 )
 
-const bankColumns = "id, name, ratio, md5_enforce"
+const bankColumns = "id, name, ratio, md5_enforce, monitor, allow, agree, breaker"
 
 // row is one row of a result, alone or among others.
 type row interface{ Scan(into ...any) error }
 
 func scanBank(r row) (Bank, error) {
 	var b Bank
-	var enforce int64
-	err := r.Scan(&b.ID, &b.Name, &b.Ratio, &enforce)
-	b.MD5Enforce = enforce != 0
+	var flags bankFlags
+	err := r.Scan(flags.into(&b)...)
+	flags.set(&b)
 	return b, err
+}
+
+// bankFlags are the columns of a bank that stores keep as numbers.
+type bankFlags struct{ md5Enforce, monitor, allow int64 }
+
+// into are where to scan bankColumns to, before set.
+func (f *bankFlags) into(b *Bank) []any {
+	return []any{&b.ID, &b.Name, &b.Ratio, &f.md5Enforce, &f.monitor, &f.allow, &b.Agree, &b.Breaker}
+}
+
+func (f *bankFlags) set(b *Bank) {
+	b.MD5Enforce, b.Monitor, b.Allow = f.md5Enforce != 0, f.monitor != 0, f.allow != 0
 }
 
 // queryer is a database or a transaction.
@@ -65,7 +77,7 @@ func findBank(ctx context.Context, q queryer, name string) (Bank, error) {
 }
 
 // CreateBank makes an empty bank and returns it with its number. It fails with
-// [ErrBankName], [ErrRatio] or [ErrBankExists].
+// [ErrBankName], [ErrRatio], [ErrSettings] or [ErrBankExists].
 func (s *Store) CreateBank(ctx context.Context, b Bank) (Bank, error) {
 	if err := b.validate(); err != nil {
 		return Bank{}, err
@@ -85,8 +97,8 @@ func insertBank(ctx context.Context, tx *sql.Tx, b *Bank) error {
 	if b.ID, err = count(ctx, tx, "bank_id"); err != nil {
 		return err
 	}
-	res, err := tx.ExecContext(ctx, "INSERT INTO bank ("+bankColumns+") VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
-		b.ID, b.Name, b.Ratio, bit(b.MD5Enforce))
+	res, err := tx.ExecContext(ctx, "INSERT INTO bank ("+bankColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING",
+		b.ID, b.Name, b.Ratio, bit(b.MD5Enforce), bit(b.Monitor), bit(b.Allow), b.Agree, b.Breaker)
 	if err != nil {
 		return err
 	}
@@ -98,6 +110,27 @@ type Settings struct {
 	Name       *string
 	Ratio      *float64
 	MD5Enforce *bool
+	Monitor    *bool
+	Allow      *bool
+	Agree      *int
+	Breaker    *int
+}
+
+// change applies them to a bank.
+func (u Settings) change(b *Bank) {
+	set(&b.Name, u.Name)
+	set(&b.Ratio, u.Ratio)
+	set(&b.MD5Enforce, u.MD5Enforce)
+	set(&b.Monitor, u.Monitor)
+	set(&b.Allow, u.Allow)
+	set(&b.Agree, u.Agree)
+	set(&b.Breaker, u.Breaker)
+}
+
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
 }
 
 // UpdateBank changes a bank and returns what it became. It fails with
@@ -115,19 +148,13 @@ func (s *Store) UpdateBank(ctx context.Context, name string, u Settings) (Bank, 
 			} else if !errors.Is(err, ErrBankNotFound) {
 				return err
 			}
-			b.Name = *u.Name
 		}
-		if u.Ratio != nil {
-			b.Ratio = *u.Ratio
-		}
-		if u.MD5Enforce != nil {
-			b.MD5Enforce = *u.MD5Enforce
-		}
+		u.change(&b)
 		if err := b.validate(); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE bank SET name = $2, ratio = $3, md5_enforce = $4 WHERE id = $1",
-			b.ID, b.Name, b.Ratio, bit(b.MD5Enforce))
+		_, err = tx.ExecContext(ctx, `UPDATE bank SET name = $2, ratio = $3, md5_enforce = $4, monitor = $5, allow = $6, agree = $7, breaker = $8
+			WHERE id = $1`, b.ID, b.Name, b.Ratio, bit(b.MD5Enforce), bit(b.Monitor), bit(b.Allow), b.Agree, b.Breaker)
 		return err
 	})
 	if err != nil {

@@ -41,18 +41,22 @@ type FetchStatus struct {
 }
 
 const exchangeColumns = `e.name, e.api, e.config, e.credential, e.enabled, e.completed, e.checkpoint,
-	e.started, e.finished, e.succeeded, e.current, e.problem, b.id, b.name, b.ratio, b.md5_enforce`
+	e.started, e.finished, e.succeeded, e.current, e.problem,
+	b.id, b.name, b.ratio, b.md5_enforce, b.monitor, b.allow, b.agree, b.breaker`
 
 const selectExchange = "SELECT " + exchangeColumns + " FROM exchange e JOIN bank b ON b.id = e.bank"
 
 func scanExchange(r row) (Exchange, error) {
 	var x Exchange
 	var credential string
-	var enabled, completed, current, enforce int64
+	var flags bankFlags
+	var enabled, completed, current int64
 	var started, finished, succeeded sql.NullInt64
-	err := r.Scan(&x.Name, &x.API, &x.Config, &credential, &enabled, &completed, &x.Checkpoint,
-		&started, &finished, &succeeded, &current, &x.Status.Problem, &x.Bank.ID, &x.Bank.Name, &x.Bank.Ratio, &enforce)
-	x.Credential, x.Enabled, x.Completed, x.Bank.MD5Enforce = secret.New(credential), enabled != 0, completed != 0, enforce != 0
+	into := append([]any{&x.Name, &x.API, &x.Config, &credential, &enabled, &completed, &x.Checkpoint,
+		&started, &finished, &succeeded, &current, &x.Status.Problem}, flags.into(&x.Bank)...)
+	err := r.Scan(into...)
+	flags.set(&x.Bank)
+	x.Credential, x.Enabled, x.Completed = secret.New(credential), enabled != 0, completed != 0
 	x.Status.Started, x.Status.Finished = timeOf(started), timeOf(finished)
 	x.Status.Succeeded, x.Status.UpToDate = succeeded.Int64 != 0, current != 0
 	return x, err
@@ -113,10 +117,10 @@ func listAwaiting(ctx context.Context, q queryer) ([]string, error) {
 }
 
 // CreateExchange makes an exchange that has fetched nothing, with an empty bank
-// of its name. It fails with [ErrBankName] or [ErrText], or with [ErrBankExists] if
+// of its name, which has Monitor, Agree and Breaker of x.Bank. It fails with [ErrBankName] or [ErrText], or with [ErrBankExists] if
 // there is a bank or an exchange of that name.
 func (s *Store) CreateExchange(ctx context.Context, x Exchange) error {
-	b := Bank{Name: x.Name, Ratio: 1}
+	b := Bank{Name: x.Name, Ratio: 1, Monitor: x.Bank.Monitor, Agree: x.Bank.Agree, Breaker: x.Bank.Breaker}
 	if err := errors.Join(b.validate(), checkTexts(x.API, x.Config, x.Credential.Reveal())); err != nil {
 		return err
 	}

@@ -124,4 +124,12 @@ CREATE TABLE past (
 	epoch BIGINT PRIMARY KEY,
 	mark  BIGINT NOT NULL
 );
+`, `
+ALTER TABLE bank ADD COLUMN monitor BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE bank ADD COLUMN allow BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE bank ADD COLUMN agree BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE bank ADD COLUMN breaker BIGINT NOT NULL DEFAULT 0;
+
+-- report: what the API tells of its source beside the last fetch, a JSON object.
+ALTER TABLE exchange ADD COLUMN report TEXT NOT NULL DEFAULT '';
 `}
