@@ -27,9 +27,14 @@ func created(version string) Event {
 
 func power(content string) Event { return stateEvent("$power", typePower, "", "@maker:a", content) }
 
-func keysOf(rules map[Key]Rule) []string {
+func keysOf(t *testing.T, rules map[string]Rule) []string {
+	t.Helper()
 	var list []string
-	for key := range rules {
+	for source := range rules {
+		key, _, err := ParseSource(source)
+		if err != nil {
+			t.Fatal(err)
+		}
 		list = append(list, key.StateKey)
 	}
 	slices.Sort(list)
@@ -62,9 +67,9 @@ func TestRulesCountBySender(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var r Room
 			r.Replace(append(c.state, ban("$1", "k", "@mod:a")))
-			rules, refused := r.Rules(c.trust)
-			if len(rules) == 1 != c.count || len(refused) == 1 == c.count {
-				t.Errorf("%d rules, refused %v", len(rules), refused)
+			got := r.Rules(c.trust, nil)
+			if len(got.Rules) == 1 != c.count || len(got.Counts) == 1 == c.count {
+				t.Errorf("%d rules, refused %v", len(got.Rules), got.Counts)
 			}
 		})
 	}
@@ -90,9 +95,8 @@ func TestCreatorsHavePowerByVersion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var r Room
 			r.Replace([]Event{created(c.version), power(c.levels), ban("$1", "k", c.sender)})
-			rules, _ := r.Rules(Trust{MinPower: 50})
-			if len(rules) == 1 != c.count {
-				t.Errorf("%d rules", len(rules))
+			if got := r.Rules(Trust{MinPower: 50}, nil); len(got.Rules) == 1 != c.count {
+				t.Errorf("%d rules", len(got.Rules))
 			}
 		})
 	}
@@ -124,8 +128,7 @@ func TestRulesAreTakenBack(t *testing.T) {
 			var r Room
 			r.Replace([]Event{created(`"12"`), ban("$1", "k", "@maker:a")})
 			c.do(&r)
-			rules, _ := r.Rules(Trust{MinPower: 50})
-			if diff := cmp.Diff(c.left, keysOf(rules)); diff != "" {
+			if diff := cmp.Diff(c.left, keysOf(t, r.Rules(Trust{MinPower: 50}, nil).Rules)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -176,14 +179,14 @@ func TestRoomFollowsAnyHistory(t *testing.T) {
 			model[key] = e
 			r.Set(e)
 		}
-		want := map[Key]Rule{}
+		want := map[string]Rule{}
 		for key, e := range model {
 			if rule, _ := parse(kinds[key.Type], e.Content); rule != nil {
-				want[key] = *rule
+				rule.Sender = e.Sender
+				want[key.Source(e.ID)] = *rule
 			}
 		}
-		got, _ := r.Rules(Trust{})
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, r.Rules(Trust{}, nil).Rules); diff != "" {
 			t.Fatalf("seed %d (-want +got):\n%s", seed, diff)
 		}
 	}
