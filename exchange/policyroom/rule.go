@@ -199,7 +199,7 @@ func (r *Rule) readServers(fields map[string]json.RawMessage) (*Rule, []Refusal)
 }
 
 func notInServerName(c rune) bool {
-	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-.:[]*?", c))
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-.:[]*?", c)
 }
 
 // recommendation reads what a list would have done, if that is known.
@@ -228,7 +228,7 @@ func harms(fields map[string]json.RawMessage) (list []string) {
 }
 
 func notInHarm(c rune) bool {
-	return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
+	return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
 }
 
 // text reads a JSON string.
