@@ -35,6 +35,9 @@ type held struct {
 	refused    []Refusal
 }
 
+// empty tells whether an event says nothing: it was redacted, or takes a rule back.
+func (h held) empty() bool { return h.rule == nil && h.refused == nil }
+
 // Replace makes the room's state that of a snapshot.
 func (r *Room) Replace(state []Event) {
 	*r = Room{held: make(map[Key]held), places: make(map[string]Key)}

@@ -117,7 +117,7 @@ func (r *Room) gone(t Trust, p powers, key Key, id string) (by string, gone bool
 	case h.id != id:
 		return h.sender, true
 	default:
-		return h.redactedBy, h.redacted && t.refuses(p, h.sender, key.Type) == ""
+		return h.redactedBy, h.empty() && t.refuses(p, h.sender, key.Type) == ""
 	}
 }
 
@@ -134,8 +134,8 @@ func (r *Room) counting(t Trust, p powers) (counting []entry, refused []Refused)
 	allowed := make(map[[2]string]bool)
 	for key, h := range r.held {
 		e := entry{key, h}
-		if h.rule == nil && h.refused == nil {
-			continue // taken back
+		if h.empty() {
+			continue
 		}
 		if reason := t.refuses(p, h.sender, key.Type); reason != "" {
 			refused = append(refused, e.refused(reason))
