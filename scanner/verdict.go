@@ -85,7 +85,7 @@ func (s *Scanner) matches(ix *bank.Index, signals media.Signals) []Match {
 	hashes := slices.Clone(signals.Hashes)
 	hashes = slices.DeleteFunc(hashes, func(h media.Hash) bool { return h.Quality < s.config.MinQuality })
 	// One more than is told, to know that there are more.
-	found = append(found, ix.Nearest(hashes, s.config.MaxDistance, MaxMatches+1)...)
+	found = append(found, ix.Nearest(hashes, s.config.MaxDistance, MaxMatches+1, nil)...)
 	// A content can have several signals of one type: the nearest is kept.
 	type key struct {
 		content int64
