@@ -31,6 +31,7 @@ type Index struct {
 	disabled  map[int64]int64
 	exchanges []string // sorted
 	awaiting  []string
+	confirmed []int64 // sorted
 	counts    func() map[SignalType]int
 }
 
@@ -55,7 +56,7 @@ func newIndex(d delta) (*Index, error) {
 	}
 	ix := &Index{
 		moment: d.moment, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
-		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting,
+		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed,
 	}
 	ix.setDisabled(d.contents)
 	ix.counts = sync.OnceValue(ix.count)
@@ -84,7 +85,7 @@ func (ix *Index) setDisabled(contents []indexed) {
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
 		moment: d.moment, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
-		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting,
+		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed,
 	}
 	if ix.disables(d) {
 		next.disabled = copied(ix.disabled)
@@ -152,7 +153,7 @@ func (ix *Index) merged() *Index {
 	)
 	next := &Index{
 		moment: ix.moment, banks: ix.banks, newest: ix.newest, base: newPartBeside(held), overlay: newPart(signals{}), disabled: ix.disabled,
-		exchanges: ix.exchanges, awaiting: ix.awaiting,
+		exchanges: ix.exchanges, awaiting: ix.awaiting, confirmed: ix.confirmed,
 	}
 	next.counts = sync.OnceValue(next.count)
 	return next
