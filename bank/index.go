@@ -193,6 +193,9 @@ func (ix *Index) Bank(name string) (Bank, bool) {
 	return Bank{}, false
 }
 
+// Disabled tells whether a content of the index does not count now.
+func (ix *Index) Disabled(content int64) bool { return !ix.enabled(ref{content: content}, time.Now()) }
+
 // HasExchange tells whether there is an exchange of that name, enabled or not.
 func (ix *Index) HasExchange(name string) bool {
 	_, found := slices.BinarySearch(ix.exchanges, name)

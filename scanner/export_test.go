@@ -1,10 +1,12 @@
 package scanner
 
 import (
+	"context"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 
+	"mediagate/bank"
 	"mediagate/media"
 )
 
@@ -95,3 +97,48 @@ func ParseItem(value []byte, item media.URI, ttl time.Duration, now time.Time) (
 	k, err := shared.parseItem(value, item, ttl)
 	return k.signals, k.etag, k.ttl, err
 }
+
+// Judge decides about signals, as every way to scan does in the end.
+func (s *Scanner) Judge(ctx context.Context, signals *media.Signals) (Verdict, error) {
+	return s.judge(ctx, signals)
+}
+
+// Decide decides about them and remembers nothing.
+func (s *Scanner) Decide(ix *bank.Index, signals *media.Signals) Verdict {
+	return s.decide(ix, signals)
+}
+
+// SetMemoryNow sets the time that the memory goes by.
+func (s *Scanner) SetMemoryNow(now func() time.Time) { s.memory.now = now }
+
+// SettleMemory drops what there is no room for.
+func (s *Scanner) SettleMemory() { s.memory.contents.CleanUp() }
+
+// Remembered is how much memory is taken for what was let pass.
+func (s *Scanner) Remembered() (bytes uint64, contents int) {
+	return s.memory.contents.WeightedSize(), s.memory.contents.EstimatedSize()
+}
+
+// Requests is how often a content was let pass, 0 if that is not known.
+func (s *Scanner) Requests(signals *media.Signals) int64 {
+	if r := s.memory.of(signals.SHA256); r != nil {
+		return r.requests.Load()
+	}
+	return 0
+}
+
+// Held is how many contents this process holds itself.
+func (s *Scanner) Held() int { return int(s.breaker.any.Load()) }
+
+// Accounts is how many contents have an account.
+func (s *Scanner) Accounts() int {
+	s.breaker.mu.Lock()
+	defer s.breaker.mu.Unlock()
+	return len(s.breaker.accounts)
+}
+
+// The bounds of the breaker.
+const (
+	AccountTTL  = accountTTL
+	MaxAccounts = maxAccounts
+)
