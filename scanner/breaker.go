@@ -147,20 +147,27 @@ func (b *breaker) add(m Match, past *remembered, now time.Time) bool {
 // account returns the account of a content, and begins one if there is none, or none that
 // still holds.
 func (b *breaker) account(content int64, now time.Time) *account {
-	for len(b.begun) > 0 && (len(b.begun) >= maxAccounts || now.Sub(b.begun[0].begun) >= accountTTL) {
-		if oldest := b.begun[0]; b.accounts[oldest.content] == oldest {
-			delete(b.accounts, oldest.content)
-		}
-		b.begun = b.begun[1:]
+	for len(b.begun) > 0 && now.Sub(b.begun[0].begun) >= accountTTL {
+		b.closeOldest()
 	}
 	a := b.accounts[content]
 	if a == nil {
+		if len(b.begun) >= maxAccounts {
+			b.closeOldest()
+		}
 		b.opened++
 		a = &account{id: b.opened, content: content, begun: now}
 		b.accounts[content] = a
 		b.begun = append(b.begun, a)
 	}
 	return a
+}
+
+func (b *breaker) closeOldest() {
+	if oldest := b.begun[0]; b.accounts[oldest.content] == oldest {
+		delete(b.accounts, oldest.content)
+	}
+	b.begun = b.begun[1:]
 }
 
 // hold keeps a content from blocking, and tells whether there was room for that.

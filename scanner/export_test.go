@@ -6,7 +6,6 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
-	"mediagate/bank"
 	"mediagate/media"
 )
 
@@ -103,11 +102,6 @@ func (s *Scanner) Judge(ctx context.Context, signals *media.Signals) (Verdict, e
 	return s.judge(ctx, signals)
 }
 
-// Decide decides about them and remembers nothing.
-func (s *Scanner) Decide(ix *bank.Index, signals *media.Signals) Verdict {
-	return s.decide(ix, signals)
-}
-
 // SetMemoryNow sets the time that the memory goes by.
 func (s *Scanner) SetMemoryNow(now func() time.Time) { s.memory.now = now }
 
@@ -137,8 +131,20 @@ func (s *Scanner) Accounts() int {
 	return len(s.breaker.accounts)
 }
 
+// OpenAccounts begins accounts of that many contents that nobody has.
+func (s *Scanner) OpenAccounts(n int) {
+	s.breaker.mu.Lock()
+	defer s.breaker.mu.Unlock()
+	for i := range n {
+		s.breaker.account(-1-int64(i), s.memory.now())
+	}
+}
+
 // The bounds of the breaker.
 const (
 	AccountTTL  = accountTTL
 	MaxAccounts = maxAccounts
 )
+
+// Pass counts a request that is let pass.
+func (s *Scanner) Pass(signals *media.Signals) { s.memory.pass(signals) }
