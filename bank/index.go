@@ -183,6 +183,19 @@ func (ix *Index) held() (n int64) {
 	return n
 }
 
+// Bank returns the bank of that name, and false if there is none.
+func (ix *Index) Bank(name string) (Bank, bool) {
+	for _, b := range ix.banks {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return Bank{}, false
+}
+
+// Disabled tells whether a content of the index does not count now.
+func (ix *Index) Disabled(content int64) bool { return !ix.enabled(ref{content: content}, time.Now()) }
+
 // HasExchange tells whether there is an exchange of that name, enabled or not.
 func (ix *Index) HasExchange(name string) bool {
 	_, found := slices.BinarySearch(ix.exchanges, name)
@@ -251,10 +264,10 @@ func (ix *Index) within(h media.Hash, threshold int, wanted func(ref) bool) []Ma
 }
 
 // Nearest looks up all hashes of one item. Of each content that has a hash at most
-// threshold bits from one of them, of any view, it returns the nearest. It returns
-// at most so many contents: first those that are enabled and whose bank is on, and
-// of each sort the nearest.
-func (ix *Index) Nearest(hashes []media.Hash, threshold, most int) []Match {
+// threshold bits from one of them, of any view, it returns the nearest. It returns of
+// each bank at most so many contents: first those that are enabled in a bank that is
+// on, and not held, and of each sort the nearest. held may be nil.
+func (ix *Index) Nearest(hashes []media.Hash, threshold, most int, held func(content int64) bool) []Match {
 	s := ix.base.borrow()
 	defer ix.base.scratch.Put(s)
 	s.queries = s.queries[:0]
@@ -266,19 +279,18 @@ func (ix *Index) Nearest(hashes []media.Hash, threshold, most int) []Match {
 	for _, p := range []*part{ix.base, ix.overlay} {
 		s.found = p.pdq.AppendWithinAll(s.found[:0], s.queries, threshold)
 		for _, m := range s.found {
-			if best.refuses(m.Distance) {
+			r := p.refs[m.Position]
+			if best.refuses(r.bank, m.Distance) || !ix.holds(p, r) {
 				continue
 			}
-			c := candidate{ref: p.refs[m.Position], looked: hashes[m.Query].Variant, distance: m.Distance}
-			if !ix.holds(p, c.ref) {
-				continue
-			}
-			c.idle = !ix.enabled(c.ref, now) || ix.banks[c.ref.bank].Ratio <= 0
+			c := candidate{ref: r, looked: hashes[m.Query].Variant, distance: m.Distance}
+			c.idle = !ix.enabled(r, now) || ix.banks[r.bank].Ratio <= 0 || held != nil && held(r.content)
 			best.add(c)
 		}
 	}
-	out := make([]Match, 0, len(best.best))
-	for _, c := range best.best {
+	kept := best.all()
+	out := make([]Match, 0, len(kept))
+	for _, c := range kept {
 		match := ix.match(c.ref, now)
 		match.Distance, match.Looked = c.distance, c.looked
 		out = append(out, match)
