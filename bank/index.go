@@ -32,6 +32,7 @@ type Index struct {
 	exchanges []string // sorted
 	awaiting  []string
 	confirmed []int64 // sorted
+	named     namings
 	counts    func() map[SignalType]int
 }
 
@@ -56,7 +57,7 @@ func newIndex(d delta) (*Index, error) {
 	}
 	ix := &Index{
 		moment: d.moment, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
-		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed,
+		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed, named: d.named,
 	}
 	ix.setDisabled(d.contents)
 	ix.counts = sync.OnceValue(ix.count)
@@ -85,7 +86,7 @@ func (ix *Index) setDisabled(contents []indexed) {
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
 		moment: d.moment, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
-		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed,
+		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed, named: d.named,
 	}
 	if ix.disables(d) {
 		next.disabled = copied(ix.disabled)
@@ -153,7 +154,7 @@ func (ix *Index) merged() *Index {
 	)
 	next := &Index{
 		moment: ix.moment, banks: ix.banks, newest: ix.newest, base: newPartBeside(held), overlay: newPart(signals{}), disabled: ix.disabled,
-		exchanges: ix.exchanges, awaiting: ix.awaiting, confirmed: ix.confirmed,
+		exchanges: ix.exchanges, awaiting: ix.awaiting, confirmed: ix.confirmed, named: ix.named,
 	}
 	next.counts = sync.OnceValue(next.count)
 	return next
@@ -202,9 +203,9 @@ func (ix *Index) HasExchange(name string) bool {
 	return found
 }
 
-// Awaiting names the exchanges that are enabled, feed a bank that is on, and have
-// not been through once since they were created: what they would bank is not in
-// the index.
+// Awaiting names the exchanges that are enabled, feed a bank that is on and not in
+// monitor, and have not been through once since they were created: what they would bank
+// is not in the index.
 func (ix *Index) Awaiting() []string { return ix.awaiting }
 
 // Epoch is the number of the last commit that the index contains.

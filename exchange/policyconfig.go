@@ -24,6 +24,8 @@ type policyConfig struct {
 	// MaxAdditions is how many entries each sender may add in an hour.
 	MaxAdditions int64 `json:"max_additions_per_hour"`
 	Removals     bool  `json:"trusted_removals"`
+	// Servers has rules about servers count, too.
+	Servers bool `json:"servers"`
 }
 
 // Defaults of a policyConfig.
@@ -50,6 +52,7 @@ var policyFields = []Field{
 	{Name: "max_entries", Type: Number, Optional: true, Default: defaultMaxEntries, Help: "How many entries count at most."},
 	{Name: "max_additions_per_hour", Type: Number, Optional: true, Default: defaultMaxAdditions, Help: "How many entries one sender may add in an hour; the others wait."},
 	{Name: "trusted_removals", Type: Flag, Optional: true, Default: false, Help: "Whether an entry is only removed if who removes it is one whose entries count."},
+	{Name: "servers", Type: Flag, Optional: true, Default: false, Help: "Whether media from servers that the list bans is refused."},
 }
 
 // parsePolicyConfig reads what is stored of a configuration. It fails with a

@@ -13,6 +13,9 @@ import (
 	"mediagate/pdq"
 )
 
+// serversOff is why rules about servers do not count.
+const serversOff policyroom.Refusal = "servers_off"
+
 // policyBatch is how many entries one commit banks.
 const policyBatch = 500
 
@@ -25,7 +28,11 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 	trust := p.config.trust()
 	near := pdq.NewIndex(allowed)
 	trust.Lint = func(r policyroom.Rule) []policyroom.Refusal {
-		return policyroom.Lint(r, near, p.Fetcher.config.MaxDistance)
+		refused := policyroom.Lint(r, near, p.Fetcher.config.MaxDistance)
+		if r.Servers != "" && !p.config.Servers {
+			refused = append(refused, serversOff)
+		}
+		return refused
 	}
 	reading := p.room.Rules(trust, slices.Sorted(maps.Keys(p.banked)))
 	put, err := p.additions(x, &reading)
@@ -95,7 +102,7 @@ func (p *policyList) additions(x bank.Exchange, reading *policyroom.Reading) (pu
 
 // sourceOf is what is banked of a rule.
 func sourceOf(key string, r policyroom.Rule) (bank.SourceContent, error) {
-	c := bank.SourceContent{Key: key, Signals: r.Signals, Alone: true}
+	c := bank.SourceContent{Key: key, Signals: r.Signals, Named: bank.Named{Item: r.Item, Servers: r.Servers}, Alone: true}
 	if r.Recommendation == "" && len(r.Harms) == 0 {
 		return c, nil
 	}

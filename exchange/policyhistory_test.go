@@ -46,7 +46,9 @@ var good = []string{
 
 func (m *policyModel) pick(from []string) string { return from[m.random.IntN(len(from))] }
 
-func (m *policyModel) sender() string { return m.pick([]string{moderator, moderator, stranger, "@third:list.test"}) }
+func (m *policyModel) sender() string {
+	return m.pick([]string{moderator, moderator, stranger, "@third:list.test"})
+}
 
 func (m *policyModel) kind() string { return m.pick([]string{mediaHash, "m.policy.media_hash"}) }
 

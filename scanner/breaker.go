@@ -101,7 +101,7 @@ func (b *breaker) trips(ctx context.Context, ix *bank.Index, v *Verdict) bool {
 	if i := slices.IndexFunc(blocking, func(m Match) bool { return !m.Enforced }); i >= 0 {
 		blocking = blocking[:i]
 	}
-	if slices.ContainsFunc(blocking, func(m Match) bool { return m.Bank.Breaker <= 0 || ix.Confirmed(m.Content) }) {
+	if slices.ContainsFunc(blocking, func(m Match) bool { return m.Bank.Breaker <= 0 || ix.Confirmed(m.Content) || isName(m) }) {
 		return false
 	}
 	past := b.memory.of(v.Signals.SHA256)

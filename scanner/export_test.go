@@ -99,7 +99,7 @@ func ParseItem(value []byte, item media.URI, ttl time.Duration, now time.Time) (
 
 // Judge decides about signals, as every way to scan does in the end.
 func (s *Scanner) Judge(ctx context.Context, signals *media.Signals) (Verdict, error) {
-	return s.judge(ctx, signals)
+	return s.judge(ctx, nil, signals)
 }
 
 // SetMemoryNow sets the time that the memory goes by.

@@ -75,7 +75,7 @@ func (rules) counts(m *Match) bool {
 	switch m.Type {
 	case bank.MD5, bank.VideoMD5:
 		return m.Bank.MD5Enforce
-	case bank.PDQ, bank.SHA256:
+	case bank.PDQ, bank.SHA256, bank.NamedItem, bank.NamedServer:
 		return true
 	default:
 		return false

@@ -195,7 +195,7 @@ func (s *Scanner) Scan(ctx context.Context, api API, content []byte) (Verdict, e
 		if err != nil {
 			return Verdict{}, err
 		}
-		return s.judge(ctx, signals)
+		return s.judge(ctx, nil, signals)
 	})
 }
 
@@ -253,17 +253,18 @@ func (s *Scanner) Ready() error {
 	return err
 }
 
-// judge decides by the newest index, and remembers what it lets pass.
-func (s *Scanner) judge(ctx context.Context, signals *media.Signals) (Verdict, error) {
+// judge decides by the newest index, and remembers what it lets pass. item is nil if
+// only bytes are known.
+func (s *Scanner) judge(ctx context.Context, item *media.URI, signals *media.Signals) (Verdict, error) {
 	ix, err := s.index()
 	if err != nil {
 		return Verdict{}, err
 	}
 	ctx, span := otel.Tracer("mediagate/scanner").Start(ctx, "bank.match")
 	defer span.End()
-	v := s.decide(ix, signals)
+	v := s.decide(ix, item, signals)
 	for v.Outcome == Blocked && s.breaker.trips(ctx, ix, &v) {
-		v = s.decide(ix, signals)
+		v = s.decide(ix, item, signals)
 	}
 	if v.Outcome.Allowed() {
 		s.memory.pass(signals)

@@ -107,9 +107,9 @@ func order(matches []Match) {
 }
 
 // decide turns a finished match into a verdict, with all that matches.
-func (s *Scanner) decide(ix *bank.Index, signals *media.Signals) Verdict {
+func (s *Scanner) decide(ix *bank.Index, item *media.URI, signals *media.Signals) Verdict {
 	held := s.breaker.view(ix)
-	v := Verdict{Epoch: ix.Epoch(), Signals: *signals, Matches: s.matches(ix, signals, held)}
+	v := Verdict{Epoch: ix.Epoch(), Signals: *signals, Matches: append(s.matches(ix, signals, held), named(ix, item)...)}
 	rules{held: held}.apply(v.Matches)
 	order(v.Matches)
 	switch {
