@@ -37,7 +37,7 @@ var (
 	ErrBankExists      = errors.New("bank already exists")
 	ErrBankName        = errors.New("bank name is not UPPER_WITH_UNDERSCORE")
 	ErrRatio           = errors.New("enabled ratio is not between 0 and 1")
-	ErrSettings        = fmt.Errorf("agree is not from 0 to %d, breaker not from 0 to %d, or a bank both allows and monitors", MaxAgree, MaxBreaker)
+	ErrSettings        = errors.New("bank settings")
 	ErrContentNotFound = errors.New("content not found")
 	ErrMalformedSignal = errors.New("malformed signal")
 	// ErrExchangeNotFound: there is no such exchange.
@@ -81,11 +81,13 @@ func (b Bank) validate() error {
 	if !(b.Ratio >= 0 && b.Ratio <= 1) { // also refuses what is no number
 		return ErrRatio
 	}
-	if b.Agree < 0 || b.Agree > MaxAgree || b.Breaker < 0 || b.Breaker > MaxBreaker {
-		return ErrSettings
-	}
-	if b.Allow && b.Monitor {
-		return ErrSettings
+	switch {
+	case b.Agree < 0 || b.Agree > MaxAgree:
+		return fmt.Errorf("%w: agree must be from 0 to %d", ErrSettings, MaxAgree)
+	case b.Breaker < 0 || b.Breaker > MaxBreaker:
+		return fmt.Errorf("%w: breaker must be from 0 to %d", ErrSettings, MaxBreaker)
+	case b.Allow && b.Monitor:
+		return fmt.Errorf("%w: a bank that allows blocks nothing that it could monitor", ErrSettings)
 	}
 	return nil
 }

@@ -122,12 +122,20 @@ func findContent(ctx context.Context, q queryer, bank string, id int64) (c Conte
 	if errors.Is(err, sql.ErrNoRows) {
 		return Content{}, ErrContentNotFound
 	}
+	if err == nil {
+		c.Signals, err = signalsOf(ctx, q, id)
+	}
 	if err != nil {
 		return Content{}, err
 	}
+	return c, nil
+}
+
+// signalsOf returns the signals of a content.
+func signalsOf(ctx context.Context, q queryer, id int64) (signals []Signal, err error) {
 	rows, err := q.QueryContext(ctx, "SELECT type, variant, value, quality FROM signal WHERE content = $1 ORDER BY type, variant", id)
 	if err != nil {
-		return Content{}, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -135,15 +143,15 @@ func findContent(ctx context.Context, q queryer, bank string, id int64) (c Conte
 		var value []byte
 		var quality sql.NullInt64
 		if err := rows.Scan(&signal.Type, &signal.Variant, &value, &quality); err != nil {
-			return Content{}, err
+			return nil, err
 		}
 		signal.Value, signal.Quality = string(value), NoQuality
 		if quality.Valid {
 			signal.Quality = int(quality.Int64)
 		}
-		c.Signals = append(c.Signals, signal)
+		signals = append(signals, signal)
 	}
-	return c, rows.Err()
+	return signals, rows.Err()
 }
 
 // ContentUpdate holds the properties of a content to change; nil ones stay.
@@ -152,8 +160,10 @@ type ContentUpdate struct {
 	Note         *string
 }
 
-// UpdateContent changes a content of the named bank and returns what it became.
-// It fails as Content does, or with [ErrText] or [ErrNote].
+// UpdateContent changes a content of the named bank and returns what it became. To
+// disable one for good that is in review dismisses it; otherwise only [Store.Decide]
+// changes when such a content counts. It fails as Content does, or with [ErrText],
+// [ErrNote] or [ErrInReview].
 func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u ContentUpdate) (c Content, err error) {
 	update := func(tx *sql.Tx, epoch int64) error {
 		if c, err = findContent(ctx, tx, bank, id); err != nil {
@@ -171,9 +181,17 @@ func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u Cont
 		if u.DisableUntil == nil {
 			return nil
 		}
+		held, err := isHeld(ctx, tx, id)
 		c.DisableUntil = *u.DisableUntil
-		_, err := tx.ExecContext(ctx, "UPDATE content SET disable_until = $2, epoch = $3 WHERE id = $1", id, c.DisableUntil, epoch)
-		return err
+		switch {
+		case err != nil:
+			return err
+		case held && c.DisableUntil == DisabledForever:
+			return dismiss(ctx, tx, id, epoch)
+		case held:
+			return ErrInReview
+		}
+		return disable(ctx, tx, id, c.DisableUntil, epoch)
 	}
 	if u.DisableUntil != nil {
 		err = s.change(ctx, update)

@@ -50,7 +50,8 @@ func filled(t *testing.T, location string) *bank.Store {
 	commit(t, s, "X", f)
 	commit(t, s, "X", bank.Fetched{From: "{}", To: "{}", Removed: []string{"k3"}})
 	for _, err := range []error{
-		s.SetFetchStatus(ctx, bank.Lease{}, "X", bank.FetchStatus{Finished: time.Unix(5, 0), Problem: "p"}), s.SetCredential(ctx, "api", secret.New("tok")), s.DeleteBank(ctx, "GONE"),
+		s.SetFetchStatus(ctx, bank.Lease{}, "X", bank.FetchStatus{Finished: time.Unix(5, 0), Problem: "p", Report: "{}"}),
+		s.Hold(ctx, []int64{contentOf(t, s, "X", 2)}, "r"), s.SetCredential(ctx, "api", secret.New("tok")), s.DeleteBank(ctx, "GONE"),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -24,6 +24,8 @@ type delta struct {
 	removed  []int64
 	// exchanges are the names of all, and awaiting is what Index.Awaiting returns.
 	exchanges, awaiting []string
+	// confirmed are the contents that are never held again, all of them, sorted.
+	confirmed []int64
 	// held is how many signals the store holds in all, of each kind; read only for
 	// a full delta.
 	held counts
@@ -110,6 +112,9 @@ func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) 
 		if d.awaiting, err = listAwaiting(ctx, tx); err != nil {
 			return err
 		}
+		if d.confirmed, err = listConfirmed(ctx, tx); err != nil {
+			return err
+		}
 		if epoch == 0 {
 			if d.held, err = countSignals(ctx, tx); err != nil {
 				return err
@@ -120,7 +125,8 @@ func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) 
 			return err
 		}
 		if epoch > 0 {
-			if err := d.readRemoved(ctx, tx, epoch); err != nil {
+			d.removed, err = column[int64](ctx, tx, "SELECT content FROM removed WHERE epoch > $1", epoch)
+			if err != nil {
 				return err
 			}
 		}
@@ -188,22 +194,6 @@ func (d *delta) readContents(ctx context.Context, tx *sql.Tx, epoch int64) (err 
 			d.contents = append(d.contents, c)
 		}
 		last = c.id
-	}
-	return rows.Err()
-}
-
-func (d *delta) readRemoved(ctx context.Context, tx *sql.Tx, epoch int64) (err error) {
-	rows, err := tx.QueryContext(ctx, "SELECT content FROM removed WHERE epoch > $1", epoch)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		d.removed = append(d.removed, id)
 	}
 	return rows.Err()
 }

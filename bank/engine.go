@@ -68,18 +68,23 @@ func AddPassword(location, password string) (string, error) {
 }
 
 // names reads a column of them.
-func names(ctx context.Context, q queryer, query string) (list []string, err error) {
-	rows, err := q.QueryContext(ctx, query)
+func names(ctx context.Context, q queryer, query string, args ...any) ([]string, error) {
+	return column[string](ctx, q, query, args...)
+}
+
+// column reads one of few values.
+func column[T int64 | string](ctx context.Context, q queryer, query string, args ...any) (list []T, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
+		var value T
+		if err := rows.Scan(&value); err != nil {
 			return nil, err
 		}
-		list = append(list, name)
+		list = append(list, value)
 	}
 	return list, rows.Err()
 }

@@ -3,8 +3,10 @@ package bank
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"mediagate/internal/secret"
@@ -38,10 +40,29 @@ type FetchStatus struct {
 	Succeeded, UpToDate bool
 	// Problem is why it did not succeed.
 	Problem string
+	// Report is what the API tells of its source beside that: a JSON object of
+	// MaxReport bytes at most, or empty.
+	Report string
+}
+
+// MaxReport is in bytes.
+const MaxReport = 64 << 10
+
+// ErrReport is a report that is not kept.
+var ErrReport = fmt.Errorf("the report is not a JSON object of at most %d bytes", MaxReport)
+
+func checkReport(text string) error {
+	if text == "" {
+		return nil
+	}
+	if len(text) > MaxReport || !isText(text) || !json.Valid([]byte(text)) || !strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
+		return ErrReport
+	}
+	return nil
 }
 
 const exchangeColumns = `e.name, e.api, e.config, e.credential, e.enabled, e.completed, e.checkpoint,
-	e.started, e.finished, e.succeeded, e.current, e.problem,
+	e.started, e.finished, e.succeeded, e.current, e.problem, e.report,
 	b.id, b.name, b.ratio, b.md5_enforce, b.monitor, b.allow, b.agree, b.breaker`
 
 const selectExchange = "SELECT " + exchangeColumns + " FROM exchange e JOIN bank b ON b.id = e.bank"
@@ -53,7 +74,7 @@ func scanExchange(r row) (Exchange, error) {
 	var enabled, completed, current int64
 	var started, finished, succeeded sql.NullInt64
 	into := append([]any{&x.Name, &x.API, &x.Config, &credential, &enabled, &completed, &x.Checkpoint,
-		&started, &finished, &succeeded, &current, &x.Status.Problem}, flags.into(&x.Bank)...)
+		&started, &finished, &succeeded, &current, &x.Status.Problem, &x.Status.Report}, flags.into(&x.Bank)...)
 	err := r.Scan(into...)
 	flags.set(&x.Bank)
 	x.Credential, x.Enabled, x.Completed = secret.New(credential), enabled != 0, completed != 0
@@ -117,8 +138,9 @@ func listAwaiting(ctx context.Context, q queryer) ([]string, error) {
 }
 
 // CreateExchange makes an exchange that has fetched nothing, with an empty bank
-// of its name, which has Monitor, Agree and Breaker of x.Bank. It fails with [ErrBankName] or [ErrText], or with [ErrBankExists] if
-// there is a bank or an exchange of that name.
+// of its name, which has Monitor, Agree and Breaker of x.Bank. It fails with
+// [ErrBankName], [ErrSettings] or [ErrText], or with [ErrBankExists] if there is a bank
+// or an exchange of that name.
 func (s *Store) CreateExchange(ctx context.Context, x Exchange) error {
 	b := Bank{Name: x.Name, Ratio: 1, Monitor: x.Bank.Monitor, Agree: x.Bank.Agree, Breaker: x.Bank.Breaker}
 	if err := errors.Join(b.validate(), checkTexts(x.API, x.Config, x.Credential.Reveal())); err != nil {
@@ -178,19 +200,22 @@ func (s *Store) DeleteExchange(ctx context.Context, name string) error {
 }
 
 // SetFetchStatus keeps how an exchange's last fetch went. An exchange that does
-// not exist any more is no error. It fails with [ErrLeaseLost] if l, unless it is
-// zero, is somebody else's by now.
+// not exist any more is no error. It fails with [ErrReport], or with [ErrLeaseLost] if
+// l, unless it is zero, is somebody else's by now.
 func (s *Store) SetFetchStatus(ctx context.Context, l Lease, name string, f FetchStatus) error {
 	if !isText(name) {
 		return nil
+	}
+	if err := checkReport(f.Report); err != nil {
+		return fmt.Errorf("keep fetch status: %w", err)
 	}
 	succeeded := sql.NullInt64{Int64: bit(f.Succeeded), Valid: !f.Finished.IsZero()}
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		if err := l.holdsIfAny(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE exchange SET started = $2, finished = $3, succeeded = $4, current = $5, problem = $6 WHERE name = $1",
-			name, secondsOf(f.Started), secondsOf(f.Finished), succeeded, bit(f.UpToDate), shown(f.Problem))
+		_, err := tx.ExecContext(ctx, "UPDATE exchange SET started = $2, finished = $3, succeeded = $4, current = $5, problem = $6, report = $7 WHERE name = $1",
+			name, secondsOf(f.Started), secondsOf(f.Finished), succeeded, bit(f.UpToDate), shown(f.Problem), f.Report)
 		return err
 	})
 	if err != nil {

@@ -34,12 +34,18 @@ type Fetched struct {
 // SourceContent is a content that an exchange banks under a key of its own. It
 // stays while one of its keys is left. One with the SHA-256 of a content that the
 // exchange has already banked becomes one more key of that content, which has
-// these signals from then on beside those it had.
+// these signals from then on beside those it had, and this metadata if there is any.
 type SourceContent struct {
 	Key     string
 	Signals []Signal // one at least
+	// Metadata is a JSON object as CheckMetadata takes it, or empty.
+	Metadata string
 	// HashedHere tells that the signals are made by this program's hasher.
 	HashedHere bool
+	// Alone keeps the content to this key, whatever else has the same SHA-256. If the
+	// key has one already, that has these signals and this metadata from then on, and no
+	// others; what was decided about it holds if the signals are those that it had.
+	Alone bool
 }
 
 // Pending is a key that an exchange has seen and not finished with.
@@ -57,7 +63,7 @@ type Pending struct {
 // Commit applies a batch and moves the checkpoint, in one transaction. It fails
 // with [ErrLeaseLost], with [ErrExchangeNotFound], also if the exchange is another one
 // by now, with [ErrCheckpoint] if the checkpoint is not From any more, and with
-// [ErrText] if it holds any but in a Problem.
+// [ErrText] if it holds any but in a Problem. Metadata must be as [CheckMetadata] takes it.
 func (s *Store) Commit(ctx context.Context, exchange string, f Fetched) error {
 	if err := f.check(); err != nil {
 		return fmt.Errorf("commit fetched: %w", err)
@@ -128,7 +134,7 @@ func (s *Store) Resolve(ctx context.Context, exchange string, p Pending, f Fetch
 func (f Fetched) check() error {
 	texts := append([]string{f.To, f.Recheck}, f.Removed...)
 	for _, c := range f.Put {
-		if err := checkSignals(c.Signals); err != nil {
+		if err := errors.Join(checkSignals(c.Signals), CheckMetadata(c.Metadata)); err != nil {
 			return err
 		}
 		texts = append(texts, c.Key)
@@ -183,126 +189,6 @@ func (f Fetched) apply(ctx context.Context, tx *sql.Tx, x Exchange, epoch int64)
 		}
 	}
 	return nil
-}
-
-// putSource banks a content under a key.
-func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, epoch int64) error {
-	id, err := adopt(ctx, tx, x, c, epoch)
-	if err != nil {
-		return err
-	}
-	if id == 0 {
-		id, err = insertContent(ctx, tx, x.Bank, NewContent{}, epoch)
-	} else {
-		_, err = tx.ExecContext(ctx, "UPDATE content SET epoch = $2 WHERE id = $1", id, epoch)
-	}
-	if err != nil {
-		return err
-	}
-	if err := putSignals(ctx, tx, id, c.Signals, c.HashedHere); err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO source (exchange, key, content) VALUES ($1, $2, $3)
-		ON CONFLICT (exchange, key) DO UPDATE SET content = excluded.content`, x.Name, c.Key, id)
-	return err
-}
-
-// adopt finds the content of the exchange with the same bytes, and returns 0 if
-// there is none. The key's earlier content, if it is another one, loses it.
-func adopt(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, epoch int64) (int64, error) {
-	var same, earlier int64
-	for _, signal := range c.Signals {
-		if signal.Type != SHA256 {
-			continue
-		}
-		err := tx.QueryRowContext(ctx, `SELECT c.id FROM signal s JOIN content c ON c.id = s.content JOIN source o ON o.content = c.id
-			WHERE s.value = $1 AND s.type = $2 AND c.bank = $3 AND o.exchange = $4 LIMIT 1`,
-			[]byte(signal.Value), string(SHA256), x.Bank.ID, x.Name).Scan(&same)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return 0, err
-		}
-	}
-	err := tx.QueryRowContext(ctx, "SELECT content FROM source WHERE exchange = $1 AND key = $2", x.Name, c.Key).Scan(&earlier)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && earlier == same {
-		return same, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return same, dropSource(ctx, tx, x.Name, c.Key, epoch)
-}
-
-// dropSource deletes a key, and its content if that was the last one.
-func dropSource(ctx context.Context, tx *sql.Tx, exchange, key string, epoch int64) error {
-	var id int64
-	err := tx.QueryRowContext(ctx, "DELETE FROM source WHERE exchange = $1 AND key = $2 RETURNING content", exchange, key).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	res, err := tx.ExecContext(ctx, "DELETE FROM content WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM source WHERE content = $1)", id)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); n == 0 || err != nil {
-		return err
-	}
-	return recordRemoval(ctx, tx, id, epoch)
-}
-
-// Sources tells which of some keys an exchange banks something under.
-func (s *Store) Sources(ctx context.Context, exchange string, keys []string) (map[string]bool, error) {
-	known := make(map[string]bool)
-	err := s.read(ctx, func(tx *sql.Tx) error {
-		for _, key := range keys {
-			if known[key] = false; !isText(key) {
-				continue
-			}
-			var found int64
-			err := tx.QueryRowContext(ctx, "SELECT 1 FROM source WHERE exchange = $1 AND key = $2", exchange, key).Scan(&found)
-			if err != nil && !errors.Is(err, sql.ErrNoRows) {
-				return err
-			}
-			known[key] = err == nil
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("find sources: %w", err)
-	}
-	return known, nil
-}
-
-// CountSources counts the keys that an exchange banks something under, and those
-// that are pending, with when the oldest became so.
-func (s *Store) CountSources(ctx context.Context, exchange string) (sources, pending int, oldest time.Time, err error) {
-	var since sql.NullInt64
-	err = s.db.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM source WHERE exchange = $1),
-		(SELECT COUNT(*) FROM pending WHERE exchange = $1), (SELECT MIN(since) FROM pending WHERE exchange = $1)`, exchange).
-		Scan(&sources, &pending, &since)
-	if err != nil {
-		return 0, 0, time.Time{}, fmt.Errorf("count sources: %w", err)
-	}
-	if since.Valid {
-		oldest = time.UnixMilli(since.Int64)
-	}
-	return sources, pending, oldest, nil
-}
-
-// IsHashed tells whether an exchange has banked the content with that SHA-256 by
-// more than that.
-func (s *Store) IsHashed(ctx context.Context, exchange string, sha256 []byte) (bool, error) {
-	var n int64
-	err := s.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM signal s JOIN source o ON o.content = s.content
-		WHERE o.exchange = $1 AND s.value = $2 AND s.type = $3
-		AND EXISTS (SELECT 1 FROM signal h WHERE h.content = s.content AND h.type = $4)`,
-		exchange, sha256, string(SHA256), string(MD5)).Scan(&n)
-	if err != nil {
-		return false, fmt.Errorf("find content: %w", err)
-	}
-	return n > 0, nil
 }
 
 // CountUntried counts the pending keys of an exchange that nothing has been tried

@@ -132,4 +132,17 @@ ALTER TABLE bank ADD COLUMN breaker BIGINT NOT NULL DEFAULT 0;
 
 -- report: what the API tells of its source beside the last fetch, a JSON object.
 ALTER TABLE exchange ADD COLUMN report TEXT NOT NULL DEFAULT '';
+
+-- alone: is the content of this key only, whatever else has the same SHA-256?
+ALTER TABLE source ADD COLUMN alone BIGINT NOT NULL DEFAULT 0;
+
+-- Contents that do not count until somebody decides, and those that were decided to
+-- count whatever they block. disable_until: what the content comes back to.
+CREATE TABLE review (
+	content       BIGINT PRIMARY KEY REFERENCES content (id) ON DELETE CASCADE,
+	reason        TEXT NOT NULL,
+	since         BIGINT NOT NULL,
+	confirmed     BIGINT NOT NULL,
+	disable_until BIGINT NOT NULL
+);
 `}

@@ -49,14 +49,14 @@ func (i *Item) Release() {
 func (s *Scanner) Check(ctx context.Context, r Request) (Verdict, error) {
 	return s.observed(ctx, r.API, &r.Item, func(ctx context.Context) (Verdict, error) {
 		if k, ok := s.known(ctx, r.Item); ok {
-			return s.judge(ctx, *k.signals)
+			return s.judge(ctx, k.signals)
 		}
 		f, leave, err := s.fetch(ctx, r, needSignals, known{})
 		if err != nil {
 			return Verdict{}, err
 		}
 		defer leave()
-		return s.judge(ctx, *f.signals)
+		return s.judge(ctx, f.signals)
 	})
 }
 
@@ -69,7 +69,7 @@ func (s *Scanner) ScanItem(ctx context.Context, r Request) (Verdict, error) {
 		n := needBoth
 		if ok {
 			if p, asked := s.cache.callers.GetIfPresent(callerOf(r)); asked && p == granted {
-				return s.judge(ctx, *k.signals)
+				return s.judge(ctx, k.signals)
 			}
 			n = needPermission
 		}
@@ -78,7 +78,7 @@ func (s *Scanner) ScanItem(ctx context.Context, r Request) (Verdict, error) {
 			return Verdict{}, err
 		}
 		defer leave()
-		return s.judge(ctx, *f.signals)
+		return s.judge(ctx, f.signals)
 	})
 }
 
@@ -91,7 +91,7 @@ func (s *Scanner) Download(ctx context.Context, r Request) (*Item, error) {
 		if err != nil {
 			return Verdict{}, err
 		}
-		item.Verdict, err = s.judge(ctx, *f.signals)
+		item.Verdict, err = s.judge(ctx, f.signals)
 		if err != nil || !item.Outcome.Allowed() {
 			leave()
 			return item.Verdict, err
