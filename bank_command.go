@@ -71,6 +71,10 @@ type bankLine struct {
 	Name       string                    `json:"name"`
 	Ratio      float64                   `json:"ratio"`
 	MD5Enforce bool                      `json:"md5_enforce"`
+	Monitor    bool                      `json:"monitor"`
+	Allow      bool                      `json:"allow"`
+	Agree      int                       `json:"agree"`
+	Breaker    int                       `json:"breaker"`
 	Contents   int64                     `json:"contents"`
 	Signals    map[bank.SignalType]int64 `json:"signals"`
 	Exchange   *string                   `json:"exchange"` // null for none
@@ -96,7 +100,10 @@ func listBanks(ctx context.Context, config Config, args []string, std streams) (
 	if *asJSON {
 		out := json.NewEncoder(std.out)
 		for _, b := range banks {
-			line := bankLine{Name: b.Name, Ratio: b.Ratio, MD5Enforce: b.MD5Enforce, Contents: b.Contents, Signals: b.Signals}
+			line := bankLine{
+				Name: b.Name, Ratio: b.Ratio, MD5Enforce: b.MD5Enforce, Monitor: b.Monitor, Allow: b.Allow, Agree: b.Agree, Breaker: b.Breaker,
+				Contents: b.Contents, Signals: b.Signals,
+			}
 			if b.Exchange != "" {
 				line.Exchange = &b.Exchange
 			}
@@ -106,7 +113,7 @@ func listBanks(ctx context.Context, config Config, args []string, std streams) (
 		}
 		return nil
 	}
-	table := newTable(std.out, "NAME", "STATE", "MD5", "CONTENTS", "PDQ", "MD5S", "SHA256", "EXCHANGE")
+	table := newTable(std.out, "NAME", "STATE", "MD5", "SETTINGS", "CONTENTS", "PDQ", "MD5S", "SHA256", "EXCHANGE")
 	for _, b := range banks {
 		state := "off"
 		if b.Ratio > 0 {
@@ -116,13 +123,31 @@ func listBanks(ctx context.Context, config Config, args []string, std streams) (
 		if b.MD5Enforce {
 			md5 = "blocks"
 		}
-		table.row(b.Name, state, md5, fmt.Sprint(b.Contents), fmt.Sprint(b.Signals[bank.PDQ]),
+		table.row(b.Name, state, md5, bankSettings(b.Bank), fmt.Sprint(b.Contents), fmt.Sprint(b.Signals[bank.PDQ]),
 			fmt.Sprint(b.Signals[bank.MD5]+b.Signals[bank.VideoMD5]), fmt.Sprint(b.Signals[bank.SHA256]), b.Exchange)
 	}
 	if err := table.print(); err != nil {
 		return fmt.Errorf("bank list: print: %w", err)
 	}
 	return nil
+}
+
+// bankSettings says in words what is special about a bank.
+func bankSettings(b bank.Bank) string {
+	var words []string
+	if b.Monitor {
+		words = append(words, "monitor")
+	}
+	if b.Allow {
+		words = append(words, "allow")
+	}
+	if b.Agree > 0 {
+		words = append(words, fmt.Sprintf("agree %d", b.Agree))
+	}
+	if b.Breaker > 0 {
+		words = append(words, fmt.Sprintf("breaker %d", b.Breaker))
+	}
+	return strings.Join(words, ", ")
 }
 
 // table prints rows aligned, for people.

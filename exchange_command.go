@@ -15,7 +15,9 @@ import (
 )
 
 const exchangeUsage = `usage: mediagate exchange list [--json]
-       mediagate exchange run NAME`
+       mediagate exchange run NAME
+       mediagate exchange promote NAME [--back]
+       mediagate exchange review NAME [--json | --block ID | --dismiss ID]`
 
 // exchangeCommand runs what can be done with exchanges.
 func exchangeCommand(ctx context.Context, config Config, args []string, std streams) error {
@@ -27,6 +29,10 @@ func exchangeCommand(ctx context.Context, config Config, args []string, std stre
 		return listExchanges(ctx, config, args[1:], std)
 	case "run":
 		return runExchange(ctx, config, args[1:], std)
+	case "promote":
+		return promoteExchange(ctx, config, args[1:], std)
+	case "review":
+		return reviewExchange(ctx, config, args[1:], std)
 	default:
 		return fmt.Errorf("exchange: there is no command %q\n%s", args[0], exchangeUsage)
 	}
@@ -38,6 +44,7 @@ type exchangeLine struct {
 	Name      string     `json:"name"`
 	API       string     `json:"api"`
 	Enabled   bool       `json:"enabled"`
+	Mode      string     `json:"mode"` // "monitor" or "enforce"
 	Bank      string     `json:"bank"`
 	Completed bool       `json:"completed"`
 	Finished  *time.Time `json:"last_fetch"` // null before the first
@@ -45,6 +52,7 @@ type exchangeLine struct {
 	Problem   string     `json:"problem"`
 	Items     int        `json:"items"`
 	Pending   int        `json:"pending"`
+	InReview  int        `json:"in_review"`
 	Holder    *string    `json:"holder"` // the process that fetches it, null for none
 }
 
@@ -74,7 +82,7 @@ func listExchanges(ctx context.Context, config Config, args []string, std stream
 		}
 		return nil
 	}
-	table := newTable(std.out, "NAME", "API", "STATE", "BANK", "COMPLETED", "LAST FETCH", "RESULT", "ITEMS", "PENDING", "FETCHED BY", "PROBLEM")
+	table := newTable(std.out, "NAME", "API", "STATE", "MODE", "BANK", "COMPLETED", "LAST FETCH", "RESULT", "ITEMS", "PENDING", "IN REVIEW", "FETCHED BY", "PROBLEM")
 	for _, x := range lines {
 		fetched, result, holder := "", "", ""
 		if x.Finished != nil {
@@ -83,8 +91,8 @@ func listExchanges(ctx context.Context, config Config, args []string, std stream
 		if x.Holder != nil {
 			holder = *x.Holder
 		}
-		table.row(x.Name, x.API, word(x.Enabled, "on", "off"), x.Bank, word(x.Completed, "yes", "no"), fetched, result,
-			fmt.Sprint(x.Items), fmt.Sprint(x.Pending), holder, x.Problem)
+		table.row(x.Name, x.API, word(x.Enabled, "on", "off"), x.Mode, x.Bank, word(x.Completed, "yes", "no"), fetched, result,
+			fmt.Sprint(x.Items), fmt.Sprint(x.Pending), fmt.Sprint(x.InReview), holder, x.Problem)
 	}
 	if err := table.print(); err != nil {
 		return fmt.Errorf("exchange list: print: %w", err)
@@ -103,7 +111,7 @@ func exchangeLines(ctx context.Context, store *bank.Store) (lines []exchangeLine
 	}
 	for _, x := range exchanges {
 		line := exchangeLine{
-			Name: x.Name, API: x.API, Enabled: x.Enabled, Bank: x.Bank.Name, Completed: x.Completed,
+			Name: x.Name, API: x.API, Enabled: x.Enabled, Mode: word(x.Bank.Monitor, "monitor", "enforce"), Bank: x.Bank.Name, Completed: x.Completed,
 			Succeeded: x.Status.Succeeded, Problem: x.Status.Problem,
 		}
 		if holder, held := holders[x.Name]; held {
@@ -113,6 +121,9 @@ func exchangeLines(ctx context.Context, store *bank.Store) (lines []exchangeLine
 			line.Finished = &at
 		}
 		if line.Items, line.Pending, _, err = store.CountSources(ctx, x.Name); err != nil {
+			return nil, err
+		}
+		if line.InReview, err = store.CountHeld(ctx, x.Bank.ID); err != nil {
 			return nil, err
 		}
 		lines = append(lines, line)

@@ -40,7 +40,7 @@ func TestExchangeIsRunByCommand(t *testing.T) {
 	if out := run(0, "exchange", "run", "SYNAPSE_QUARANTINE"); out != "SYNAPSE_QUARANTINE: banked 2 items, removed 0, 0 are pending\n" {
 		t.Errorf("it says %q", out)
 	}
-	listed := regexp.MustCompile(`(?m)^SYNAPSE_QUARANTINE .* on .* yes .* ok +2 +0 +- +-$`)
+	listed := regexp.MustCompile(`(?m)^SYNAPSE_QUARANTINE .* on +enforce .* yes .* ok +2 +0 +0 +- +-$`)
 	if out := run(0, "exchange", "list"); !listed.MatchString(out) {
 		t.Errorf("it is listed as\n%s", out)
 	}

@@ -116,8 +116,8 @@ type Settings struct {
 	Breaker    *int
 }
 
-// change applies them to a bank.
-func (u Settings) change(b *Bank) {
+// Change returns a bank with them.
+func (u Settings) Change(b Bank) Bank {
 	set(&b.Name, u.Name)
 	set(&b.Ratio, u.Ratio)
 	set(&b.MD5Enforce, u.MD5Enforce)
@@ -125,6 +125,7 @@ func (u Settings) change(b *Bank) {
 	set(&b.Allow, u.Allow)
 	set(&b.Agree, u.Agree)
 	set(&b.Breaker, u.Breaker)
+	return b
 }
 
 func set[T any](to, from *T) {
@@ -149,7 +150,7 @@ func (s *Store) UpdateBank(ctx context.Context, name string, u Settings) (Bank, 
 				return err
 			}
 		}
-		u.change(&b)
+		b = u.Change(b)
 		if err := b.validate(); err != nil {
 			return err
 		}

@@ -117,10 +117,14 @@ func (s *Store) Exchange(ctx context.Context, name string) (Exchange, error) {
 }
 
 func findExchange(ctx context.Context, q queryer, name string) (Exchange, error) {
+	return queryExchange(ctx, q, " WHERE e.name = $1", name)
+}
+
+func queryExchange(ctx context.Context, q queryer, where, name string) (Exchange, error) {
 	if !isText(name) {
 		return Exchange{}, ErrExchangeNotFound
 	}
-	x, err := scanExchange(q.QueryRowContext(ctx, selectExchange+" WHERE e.name = $1", name))
+	x, err := scanExchange(q.QueryRowContext(ctx, selectExchange+where, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Exchange{}, ErrExchangeNotFound
 	}
@@ -181,6 +185,35 @@ func (s *Store) EnableExchange(ctx context.Context, name string, enabled bool) e
 		return fmt.Errorf("change exchange: %w", err)
 	}
 	return nil
+}
+
+// SetMonitor lets the bank of an exchange be monitored, or block, and tells whether it
+// was otherwise. It fails with [ErrExchangeNotFound] or [ErrSettings].
+func (s *Store) SetMonitor(ctx context.Context, exchange string, monitor bool) (changed bool, err error) {
+	err = s.change(ctx, func(tx *sql.Tx, _ int64) error {
+		x, err := findExchange(ctx, tx, exchange)
+		if err != nil {
+			return err
+		}
+		if changed = x.Bank.Monitor != monitor; !changed {
+			return errNothingNew
+		}
+		x.Bank.Monitor = monitor
+		if err := x.Bank.validate(); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE bank SET monitor = $2 WHERE id = $1", x.Bank.ID, bit(monitor))
+		return err
+	})
+	if err != nil && !errors.Is(err, errNothingNew) {
+		return false, fmt.Errorf("change exchange: %w", err)
+	}
+	return changed, nil
+}
+
+// Feeder returns the exchange that feeds the named bank, or [ErrExchangeNotFound].
+func (s *Store) Feeder(ctx context.Context, bank string) (Exchange, error) {
+	return queryExchange(ctx, s.db, " WHERE b.name = $1", bank)
 }
 
 // DeleteExchange removes an exchange with its bank and all that is in it. One

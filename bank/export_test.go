@@ -37,6 +37,9 @@ func CreateVersion(ctx context.Context, location string, version int, fill strin
 	})
 }
 
+// Versions is how many schema versions there are.
+func Versions() int { return len(migrations) }
+
 // MakeTrouble lets the database fail at something, as BEFORE INSERT ON bank.
 func (s *Store) MakeTrouble(ctx context.Context, at string) error {
 	if s.engine == (sqlite{}) {

@@ -48,7 +48,10 @@ var (
 	// ErrBankRemoved: contents were put there before.
 	ErrBankRemoved = errors.New("the bank was removed meanwhile")
 	// ErrOn: it was to be off.
-	ErrOn        = errors.New("the bank is there, and on")
+	ErrOn = errors.New("the bank is there, and on")
+	// ErrAllowed: what is harmless in one would block in the other, or the other way
+	// round.
+	ErrAllowed   = errors.New("of the export's bank and this one, one has pictures that are allowed, and the other one those that are not")
 	errOtherBank = errors.New("it names another bank")
 )
 
@@ -74,8 +77,8 @@ func (x Import) Validate() error {
 // [ErrDamaged] if an export is not whole, after all that comes before is banked. It
 // keeps 32 bytes of each content that is off, and else what it writes at once.
 //
-// It fails with [ErrNoLine], [ErrBankNotFound], [ErrBankName], [ErrFed], [ErrOn] and
-// [ErrBankRemoved].
+// It fails with [ErrNoLine], [ErrBankNotFound], [ErrBankName], [ErrFed], [ErrOn],
+// [ErrAllowed] and [ErrBankRemoved].
 func (s *Store) Import(ctx context.Context, r io.Reader, x Import) (Imported, error) {
 	return (&importer{Import: x, put: s.putBatch}).run(ctx, r)
 }
@@ -156,7 +159,7 @@ func (i *importer) target() *target {
 		b.Ratio = 0
 	}
 	b.Name = i.Bank
-	return &target{Bank: b, create: i.Create, off: i.Off, turnedOff: make(map[[sha256.Size]byte]turnedOff)}
+	return &target{Bank: b, create: i.Create, off: i.Off, exported: i.lines.header != nil, turnedOff: make(map[[sha256.Size]byte]turnedOff)}
 }
 
 // batch reads contents for one commit. With an error it returns what came before,

@@ -24,7 +24,9 @@ import (
 //	{"bank":"KNOWN_BAD","id":7,"created":1790000000,"disable_until":1,"signals":[{"type":"pdq","value":"…","quality":100,"hasher":1}]}
 //	{"end":true,"contents":1,"sha256":"…"}
 //
-// A signal may have a variant other than primary; a content a note and metadata.
+// A signal may have a variant other than primary; a content a note and metadata; a bank
+// monitor and allow, agree and breaker. A content in review is one that is disabled:
+// elsewhere nothing holds it, and nobody has decided that it blocks.
 // Without a beginning there is no end: that is a list, of any lines like the second,
 // or like {"type":"pdq","value":"…"}, which is a content with that one signal. A
 // signal must be there, all else may be left out, or null, which says the same. The
@@ -205,6 +207,10 @@ type (
 		Name       string  `json:"name"`
 		Ratio      float64 `json:"ratio"`
 		MD5Enforce bool    `json:"md5_enforce"`
+		Monitor    bool    `json:"monitor,omitempty"`
+		Allow      bool    `json:"allow,omitempty"`
+		Agree      int     `json:"agree,omitempty"`
+		Breaker    int     `json:"breaker,omitempty"`
 	}
 	headerLine struct {
 		Version int        `json:"mediagate_export"`
@@ -236,7 +242,7 @@ type (
 func (l *lineWriter) begin(banks []Bank) error {
 	h := headerLine{Version: exportVersion, Banks: []bankLine{}}
 	for _, b := range banks {
-		h.Banks = append(h.Banks, bankLine{b.Name, b.Ratio, b.MD5Enforce})
+		h.Banks = append(h.Banks, bankLine{b.Name, b.Ratio, b.MD5Enforce, b.Monitor, b.Allow, b.Agree, b.Breaker})
 	}
 	return l.write(h)
 }

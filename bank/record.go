@@ -150,12 +150,17 @@ func (p *parsed) readMetadata(r reader) error {
 
 func (h *header) readBank(r reader) error {
 	var b Bank
-	given, err := r.object("a bank", []field{{"name", &b.Name}, {"ratio", &b.Ratio}, {"md5_enforce", &b.MD5Enforce}})
+	given, err := r.object("a bank", []field{
+		{"name", &b.Name}, {"ratio", &b.Ratio}, {"md5_enforce", &b.MD5Enforce},
+		{"monitor", &b.Monitor}, {"allow", &b.Allow}, {"agree", &b.Agree}, {"breaker", &b.Breaker},
+	})
 	if err != nil {
 		return err
 	}
-	if len(given) < 3 { // none of them goes without saying
-		return errors.New("a bank needs name, ratio and md5_enforce")
+	for _, name := range []string{"name", "ratio", "md5_enforce"} { // none of them goes without saying
+		if !slices.Contains(given, name) {
+			return errors.New("a bank needs name, ratio and md5_enforce")
+		}
 	}
 	h.banks = append(h.banks, b)
 	return b.validate()

@@ -109,6 +109,16 @@ func (s *Store) Reviews(ctx context.Context, bank string) (list []Review, err er
 	return list, nil
 }
 
+// CountEnabled counts the contents of a bank, by its number, that count now.
+func (s *Store) CountEnabled(ctx context.Context, bank int64) (n int, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM content WHERE bank = $1 AND disable_until <> $2 AND disable_until <= $3",
+		bank, DisabledForever, time.Now().Unix()).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count contents: %w", err)
+	}
+	return n, nil
+}
+
 // CountHeld counts what is to be decided of a bank, by its number.
 func (s *Store) CountHeld(ctx context.Context, bank int64) (n int, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM review r JOIN content c ON c.id = r.content WHERE c.bank = $1 AND r.confirmed = 0", bank).Scan(&n)

@@ -15,6 +15,8 @@ type target struct {
 	Bank
 	create bool // if there is none
 	off    bool // it must be
+	// exported tells that contents come from a bank with these settings, and not a list.
+	exported bool
 	// turnedOff has the digests of identities of which something that was read is off.
 	turnedOff map[[sha256.Size]byte]turnedOff
 }
@@ -44,6 +46,8 @@ func (t *target) find(ctx context.Context, tx *sql.Tx) (b Bank, err error) {
 		return Bank{}, ErrFed
 	case t.off && b.Ratio > 0:
 		return Bank{}, ErrOn
+	case t.exported && t.Allow != b.Allow:
+		return Bank{}, ErrAllowed
 	}
 	return b, nil
 }

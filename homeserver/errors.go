@@ -28,6 +28,9 @@ var (
 	ErrUnreachable = errors.New("the homeserver cannot be reached")
 	// ErrTooLong: the answer is longer than what is read of it. It is an ErrUpstream.
 	ErrTooLong = fmt.Errorf("%w: it is too long", ErrUpstream)
+	// ErrContentOnly: the homeserver has told the content of an event, and neither its
+	// sender nor its id. It is an ErrUpstream.
+	ErrContentOnly = fmt.Errorf("%w: it is only the content of an event", ErrUpstream)
 	// ErrBroken: the answer broke off, or came too slowly.
 	ErrBroken = errors.New("the answer broke off")
 	// ErrContentType: an answer with no Content-Type, or with several.

@@ -3,7 +3,6 @@ package homeserver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,10 +13,6 @@ import (
 
 	"maunium.net/go/mautrix"
 )
-
-// ErrContentOnly: the homeserver has told the content of an event, and neither its
-// sender nor its id.
-var ErrContentOnly = errors.New("the homeserver tells only the content of an event")
 
 // federationTimeout bounds what the homeserver asks other servers for.
 const federationTimeout = 2 * time.Minute

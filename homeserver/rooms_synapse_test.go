@@ -154,7 +154,6 @@ func TestRoomsOfSynapse(t *testing.T) {
 				s := synced(t, c, "", 0, room)
 				next = s.Next
 				r, ok := s.Joined[room]
-				t.Logf("DBG %+v", s)
 				if len(r.Events) > 0 {
 					t.Errorf("at first %+v", r)
 				}

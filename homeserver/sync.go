@@ -54,7 +54,7 @@ type SyncResponse struct {
 	// in the answer to a first request, all that the user is in, but perhaps for one
 	// that was joined just now.
 	Joined map[string]RoomSync
-	// Left are rooms that the user has left, was thrown out of, or declined.
+	// Left are those of Rooms that the user has left, was thrown out of, or declined.
 	Left []string
 	// Invites are told whatever Rooms are asked for.
 	Invites []Invite
@@ -125,7 +125,8 @@ func (r SyncRequest) filter() string {
 	}
 	state := map[string]any{"types": types, "lazy_load_members": true}
 	room := map[string]any{"ephemeral": nothing, "account_data": nothing, "state": state, "timeline": timeline}
-	if rooms, err := json.Marshal(r.Rooms); err == nil && len(r.Rooms) > 0 && len(rooms) <= maxFilterBytes {
+	// The create event of a room of version 12 is in no room for Synapse's filter.
+	if rooms, err := json.Marshal(r.Rooms); err == nil && r.Since != "" && len(r.Rooms) > 0 && len(rooms) <= maxFilterBytes {
 		room["rooms"] = r.Rooms // else all are told of, which is more than is needed
 	}
 	filter, _ := json.Marshal(map[string]any{"presence": nothing, "account_data": nothing, "room": room}) // of texts and numbers

@@ -149,7 +149,7 @@ func TestSyncAsksForWhatIsWanted(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	first, query := ask(homeserver.SyncRequest{Rooms: []string{"!a"}, Types: []string{"x"}, Timeout: -1})
-	if _, ok := query["since"]; ok || !slices.Equal(query["timeout"], []string{"0"}) || first.Room.Timeline.Limit != 1 || len(first.Room.Timeline.Types) > 0 {
+	if _, ok := query["since"]; ok || !slices.Equal(query["timeout"], []string{"0"}) || first.Room.Timeline.Limit != 1 || first.Room.Rooms != nil || len(first.Room.Timeline.Types) > 0 {
 		t.Errorf("asked first with %v", query)
 	}
 	if _, again := ask(homeserver.SyncRequest{Rooms: []string{"!a"}, Types: []string{"x"}}); again["filter"][0] == query["filter"][0] {

@@ -29,6 +29,8 @@ func FuzzRequests(f *testing.F) {
 		{"POST", "/c/exchanges", "application/json", exchangeBody("X", "")},
 		{"PUT", "/c/exchange/X", "application/json", `{"enabled":"on"}`},
 		{"GET", "/c/exchange/X/status", "", ""},
+		{"POST", "/c/exchange/X/review/1", "application/json", `{"block":"on"}`},
+		{"PUT", "/c/bank/A", "application/json", `{"agree":"1","breaker":1e3,"monitor":true}`},
 		{"POST", "/v1/exchanges/X/fetch", "", ""},
 		{"POST", "/v1/scan", "image/png", "\x89PNG\r\n\x1a\n"},
 		{"FOO", "/", "text/plain", ""},

@@ -65,6 +65,8 @@ func (h *hma) register(r *routes) {
 		"GET": h.exchange, "PUT": h.updateExchange, "DELETE": h.deleteExchange,
 	})
 	h.route(r, curator, "/c/exchange/<string:exchange_name>/status", map[string]echo.HandlerFunc{"GET": h.exchangeStatus})
+	h.route(r, curator, "/c/exchange/<string:exchange_name>/review", map[string]echo.HandlerFunc{"GET": h.reviews})
+	h.route(r, curator, "/c/exchange/<string:exchange_name>/review/<int:content_id>", map[string]echo.HandlerFunc{"POST": h.decideReview})
 	slices.Sort(h.rules)
 }
 

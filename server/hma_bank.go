@@ -3,14 +3,38 @@ package server
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"mediagate/bank"
 )
 
+// bankObject has HMA's two fields, and of our settings those that a bank has: clients
+// that know no others see none, unless somebody has changed them.
 func bankObject(b bank.Bank) map[string]any {
-	return map[string]any{"name": b.Name, "matching_enabled_ratio": b.Ratio}
+	out := map[string]any{"name": b.Name, "matching_enabled_ratio": b.Ratio}
+	if b.Monitor {
+		out["monitor"] = true
+	}
+	if b.Allow {
+		out["allow"] = true
+	}
+	if b.Agree > 0 {
+		out["agree"] = b.Agree
+	}
+	if b.Breaker > 0 {
+		out["breaker"] = b.Breaker
+	}
+	return out
+}
+
+// ourSettings reads what banks have beside HMA's fields.
+func (m *model) ourSettings() bank.Settings {
+	return bank.Settings{
+		MD5Enforce: m.optionalBool("md5_enforce"), Monitor: m.optionalBool("monitor"), Allow: m.optionalBool("allow"),
+		Agree: m.optionalInt("agree"), Breaker: m.optionalInt("breaker"),
+	}
 }
 
 // bankErrors turns errors of the store into HMA's answers. name is that of the
@@ -23,6 +47,9 @@ func bankErrors(err error, name string) error {
 		return badRequest("Bank names must be UPPER_WITH_UNDERSCORE")
 	case errors.Is(err, bank.ErrRatio):
 		return badRequest("enabled_ratio must be between 0.0 and 1.0")
+	case errors.Is(err, bank.ErrSettings):
+		_, why, _ := strings.Cut(err.Error(), bank.ErrSettings.Error()+": ")
+		return badRequest("%s", why)
 	default:
 		return err
 	}
@@ -48,7 +75,7 @@ func (h *hma) bank(c echo.Context) error {
 	return h.json(c, http.StatusOK, bankObject(b))
 }
 
-// createBank takes HMA's fields, and md5_enforce beside them.
+// createBank takes HMA's fields, and our settings beside them.
 func (h *hma) createBank(c echo.Context) error {
 	m, err := bodyModel(c, "BankCreateRequest")
 	if err != nil {
@@ -56,7 +83,7 @@ func (h *hma) createBank(c echo.Context) error {
 	}
 	b := bank.Bank{Name: m.requiredString("name"), Ratio: 1}
 	ratio, _ := m.optionalFloat("enabled_ratio")
-	enabled, md5 := m.optionalBool("enabled"), m.optionalBool("md5_enforce")
+	enabled, ours := m.optionalBool("enabled"), m.ourSettings()
 	if err := m.result(); err != nil {
 		return err
 	}
@@ -66,7 +93,7 @@ func (h *hma) createBank(c echo.Context) error {
 	case enabled != nil && !*enabled:
 		b.Ratio = 0
 	}
-	b.MD5Enforce = md5 != nil && *md5
+	b = ours.Change(b)
 	b, err = h.store.CreateBank(c.Request().Context(), b)
 	if errors.Is(err, bank.ErrBankExists) {
 		return &hmaError{http.StatusForbidden, "Bank already exists"}
@@ -83,11 +110,10 @@ func (h *hma) updateBank(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var u bank.Settings
+	u := m.ourSettings()
 	u.Name = m.optionalString("name")
 	u.Ratio, _ = m.optionalFloat("enabled_ratio")
 	enabled := m.optionalBool("enabled")
-	u.MD5Enforce = m.optionalBool("md5_enforce")
 	if err := m.result(); err != nil {
 		return err
 	}

@@ -30,7 +30,29 @@ func contentErrors(c echo.Context, err error) error {
 	if errors.Is(err, bank.ErrContentNotFound) {
 		return &hmaError{http.StatusNotFound, "content '" + strings.TrimLeft(c.Param("content_id"), "0") + "' not found"}
 	}
+	if errors.Is(err, bank.ErrInReview) {
+		return &hmaError{http.StatusConflict, "content '" + strings.TrimLeft(c.Param("content_id"), "0") + "' is in review: decide there whether it blocks"}
+	}
 	return bankErrors(err, c.Param("bank_name"))
+}
+
+// listAPI is that of exchanges whose banks hold what a list says, and nothing else:
+// what is added by hand would look like the list's, and what is deleted comes back.
+const listAPI = "matrix_policy_list"
+
+// writable fails if contents of a bank are a list's.
+func (h *hma) writable(c echo.Context, name string) error {
+	x, err := h.store.Feeder(c.Request().Context(), name)
+	switch {
+	case errors.Is(err, bank.ErrExchangeNotFound):
+		return nil
+	case err != nil:
+		return err
+	case x.API == listAPI:
+		return &hmaError{http.StatusForbidden, "bank '" + name + "' holds what the list of exchange '" + x.Name + "' says: its contents can be disabled, and neither added nor deleted"}
+	default:
+		return nil
+	}
 }
 
 // addContent banks what a URL or an upload holds.
@@ -38,6 +60,9 @@ func (h *hma) addContent(c echo.Context) error {
 	name := c.Param("bank_name")
 	if _, err := h.store.Bank(c.Request().Context(), name); err != nil {
 		return bankErrors(err, name)
+	}
+	if err := h.writable(c, name); err != nil {
+		return err
 	}
 	address := pointed(parameter(queryParameters(c.Request().URL.RawQuery), "url"))
 	extra := extras{}
@@ -106,6 +131,9 @@ func (h *hma) addSignal(c echo.Context) error {
 	name := c.Param("bank_name")
 	if _, err := h.store.Bank(c.Request().Context(), name); err != nil {
 		return bankErrors(err, name)
+	}
+	if err := h.writable(c, name); err != nil {
+		return err
 	}
 	doc, err := requiredJSON(c)
 	if err != nil {
@@ -271,6 +299,9 @@ func timestamp(v document) (int64, error) {
 }
 
 func (h *hma) deleteContent(c echo.Context) error {
+	if err := h.writable(c, c.Param("bank_name")); err != nil {
+		return err
+	}
 	deleted, err := h.store.DeleteContent(c.Request().Context(), c.Param("bank_name"), contentID(c))
 	if err != nil {
 		return contentErrors(c, err)

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -305,18 +304,25 @@ func indentedJSON(o object) []byte {
 	return w.Bytes()
 }
 
-// updateExchange turns an exchange on or off, which is all that can be changed.
+// updateExchange turns an exchange on or off, and its bank to be monitored or to block,
+// which is all that can be changed.
 func (h *hma) updateExchange(c echo.Context) error {
 	m, err := bodyModel(c, "ExchangeUpdateRequest")
 	if err != nil {
 		return err
 	}
-	enabled := m.optionalBool("enabled")
+	enabled, monitor := m.optionalBool("enabled"), m.optionalBool("monitor")
 	if err := m.result(); err != nil {
 		return err
 	}
+	name := c.Param("exchange_name")
+	if monitor != nil {
+		if _, err := h.store.SetMonitor(c.Request().Context(), name, *monitor); err != nil {
+			return exchangeErrors(c, bankErrors(err, name))
+		}
+		h.settle(c)
+	}
 	if enabled != nil {
-		name := c.Param("exchange_name")
 		if err := h.store.EnableExchange(c.Request().Context(), name, *enabled); err != nil {
 			return exchangeErrors(c, err)
 		}
@@ -337,51 +343,4 @@ func (h *hma) deleteExchange(c echo.Context) error {
 	h.fetcher.Reconsider()
 	h.settle(c)
 	return h.json(c, http.StatusOK, map[string]string{"message": "Exchange deleted"})
-}
-
-// exchangeStatus tells HMA's fields, and three of ours: what is known of and not
-// banked yet, since when, and why the last fetch failed. While the store cannot be
-// read it tells what is known without it, and that, if the exchange was ever fetched
-// here.
-func (h *hma) exchangeStatus(c echo.Context) error {
-	ctx, name := c.Request().Context(), c.Param("exchange_name")
-	status, here := h.fetcher.Status(name)
-	x, err := h.store.Exchange(ctx, name)
-	var sources, pending int
-	var oldest time.Time
-	if err == nil {
-		sources, pending, oldest, err = h.store.CountSources(ctx, x.Name)
-	}
-	switch {
-	case err == nil && !here:
-		status = x.Status
-	case err != nil && (!here && status.Finished.IsZero() || errors.Is(err, bank.ErrExchangeNotFound)):
-		return exchangeErrors(c, err)
-	case err != nil:
-		h.log.ErrorContext(ctx, "status without the store", "exchange", name, "err", err)
-	}
-	out := map[string]any{
-		"checkpoint_ts": nil, "running_fetch_start_ts": unixTime(status.Started), "last_fetch_complete_ts": unixTime(status.Finished),
-		"last_fetch_succeeded": nil, "up_to_date": status.UpToDate, "fetched_items": sources,
-		"pending_items": pending, "oldest_pending_ts": unixTime(oldest), "last_error": nil,
-	}
-	if !status.Finished.IsZero() {
-		out["last_fetch_succeeded"] = status.Succeeded
-	}
-	if err != nil {
-		out["fetched_items"], out["pending_items"], out["up_to_date"] = nil, nil, false
-		out["last_error"] = "the bank store cannot be read: " + err.Error()
-	}
-	if status.Problem != "" && (here || err == nil) {
-		out["last_error"] = status.Problem
-	}
-	return h.json(c, http.StatusOK, out)
-}
-
-// unixTime is a time in seconds, or null for none.
-func unixTime(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.Unix()
 }

@@ -103,8 +103,8 @@ func TestExchangeRoutes(t *testing.T) {
 	if shown.header.Get("Content-Type") != "application/json" {
 		t.Errorf("%v", shown.header)
 	}
-	fresh := `{"checkpoint_ts":null,"fetched_items":0,"last_error":null,"last_fetch_complete_ts":null,"last_fetch_succeeded":null,` +
-		`"oldest_pending_ts":null,"pending_items":0,"running_fetch_start_ts":null,"up_to_date":false}` + "\n"
+	fresh := `{"checkpoint_ts":null,"fetched_items":0,"in_review":0,"last_error":null,"last_fetch_complete_ts":null,"last_fetch_succeeded":null,` +
+		`"mode":"enforce","oldest_pending_ts":null,"pending_items":0,"report":null,"running_fetch_start_ts":null,"up_to_date":false}` + "\n"
 	g.get("/c/exchange/SYN/status").want(t, 200, fresh)
 
 	for _, step := range []struct {
@@ -225,6 +225,7 @@ func TestExchangeMethods(t *testing.T) {
 		"/c/exchanges/api/synapse_quarantined/schema": "GET, HEAD, OPTIONS",
 		"/c/exchange/SYN":                             "DELETE, GET, HEAD, OPTIONS, PUT",
 		"/c/exchange/SYN/status":                      "GET, HEAD, OPTIONS",
+		"/c/exchange/SYN/review":                      "GET, HEAD, OPTIONS",
 	} {
 		a := g.send("OPTIONS", path, "")
 		a.want(t, 200, "")
@@ -246,7 +247,8 @@ func TestExchangeMethods(t *testing.T) {
 		t.Fatal(rules, err)
 	}
 	for _, rule := range []string{
-		"/c/exchange/<string:exchange_name>", "/c/exchange/<string:exchange_name>/status", "/c/exchanges",
+		"/c/exchange/<string:exchange_name>", "/c/exchange/<string:exchange_name>/review",
+		"/c/exchange/<string:exchange_name>/review/<int:content_id>", "/c/exchange/<string:exchange_name>/status", "/c/exchanges",
 		"/c/exchanges/api/<string:api_name>", "/c/exchanges/api/<string:api_name>/schema", "/c/exchanges/apis",
 	} {
 		if !slices.Contains(rules, rule) {

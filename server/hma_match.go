@@ -92,8 +92,9 @@ type lookupOptions struct {
 	bypass bool
 }
 
-// byBank looks a signal up for the banks that are on, by HMA's rule: one throw
-// for each signal type, and a bank takes part if its ratio is at least that.
+// byBank looks a signal up for the banks that are on and whose matches are to have
+// consequences, by HMA's rule: one throw for each signal type, and a bank takes part if
+// its ratio is at least that.
 func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error) {
 	found, err := h.find(kind, text)
 	if err != nil {
@@ -108,7 +109,7 @@ func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error)
 	}
 	banks := map[string]any{}
 	for _, m := range found {
-		if m.Enabled && m.Bank.Ratio >= throw && inBanks(m, o.banks) {
+		if m.Enabled && !m.Bank.Monitor && !m.Bank.Allow && m.Bank.Ratio >= throw && inBanks(m, o.banks) {
 			list, _ := banks[m.Bank.Name].([]any)
 			banks[m.Bank.Name] = append(list, matchObject(m))
 		}

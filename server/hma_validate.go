@@ -138,6 +138,51 @@ func laxFloat(s string) (float64, bool) {
 	return f, err == nil || math.IsInf(f, 0)
 }
 
+// optionalInt reads an integer.
+func (m *model) optionalInt(field string) *int {
+	v, _ := m.given.get(field)
+	value := 0
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case bool:
+		if v {
+			value = 1
+		}
+	case integer:
+		value = clamped(v.Int)
+	case float64:
+		if v != math.Trunc(v) || math.IsInf(v, 0) {
+			m.fail("int_from_float", "Input should be a valid integer, got a number with a fractional part", field, v)
+		} else {
+			n, _ := big.NewFloat(v).Int(nil)
+			value = clamped(n)
+		}
+	case string:
+		n, ok := new(big.Int).SetString(strings.TrimSpace(v), 10)
+		if !ok {
+			m.fail("int_parsing", "Input should be a valid integer, unable to parse string as an integer", field, v)
+		} else {
+			value = clamped(n)
+		}
+	default:
+		m.fail("int_type", "Input should be a valid integer", field, v)
+	}
+	return &value
+}
+
+// clamped is the number nearest to n that an int holds: no field has as large a one.
+func clamped(n *big.Int) int {
+	switch {
+	case n.IsInt64():
+		return int(n.Int64())
+	case n.Sign() < 0:
+		return math.MinInt
+	default:
+		return math.MaxInt
+	}
+}
+
 // optionalBool reads a truth value.
 func (m *model) optionalBool(field string) *bool {
 	v, _ := m.given.get(field)

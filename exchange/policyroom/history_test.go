@@ -13,16 +13,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// homeserver is a plain model of what a server says of a room: its state by key, with
+// model is a plain model of what a server says of a room: its state by key, with
 // events pruned as soon as their redaction is there, even if that came first.
-type homeserver struct {
+type model struct {
 	state    map[Key]Event
 	old      []Event           // all that were ever in the state
 	redacted map[string]string // who redacted an event, by its id
 	levels   map[string]int    // of users
 }
 
-func (h *homeserver) pruned(e Event) Event {
+func (h *model) pruned(e Event) Event {
 	if by, ok := h.redacted[e.ID]; ok {
 		e.Content, e.RedactedBy = json.RawMessage(`{}`), by
 	}
@@ -30,7 +30,7 @@ func (h *homeserver) pruned(e Event) Event {
 }
 
 // snapshot is the state in any order, with some of what was there before it.
-func (h *homeserver) snapshot(random *rand.Rand) []Event {
+func (h *model) snapshot(random *rand.Rand) []Event {
 	state := []Event{created(`"11"`), h.powerLevels()}
 	for _, e := range h.state {
 		state = append(state, h.pruned(e))
@@ -45,18 +45,18 @@ func (h *homeserver) snapshot(random *rand.Rand) []Event {
 	return append(before, state...)
 }
 
-func (h *homeserver) powerLevels() Event {
+func (h *model) powerLevels() Event {
 	users, _ := json.Marshal(h.levels)
 	return power(`{"users":` + string(users) + `}`)
 }
 
 // trusted is what byModerator's trust comes to.
-func (h *homeserver) trusted(user string) bool {
+func (h *model) trusted(user string) bool {
 	return (user == "@mod:a" || user == "@other:a") && h.levels[user] >= 50
 }
 
 // wanted is what is to be banked, from the state and from what is banked.
-func (h *homeserver) wanted(banked map[string]bool, trustedRemovals bool) (rules map[string]Rule, kept map[string]bool) {
+func (h *model) wanted(banked map[string]bool, trustedRemovals bool) (rules map[string]Rule, kept map[string]bool) {
 	rules, kept = map[string]Rule{}, map[string]bool{}
 	for key, e := range h.state {
 		e = h.pruned(e)
@@ -95,7 +95,7 @@ func TestRoomFollowsAnyHistory(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		_, trust := byModerator()
 		trust.TrustedRemovals = seed%2 == 0
-		h := &homeserver{map[Key]Event{}, nil, map[string]string{}, map[string]int{"@mod:a": 50, "@other:a": 50, "@rogue:a": 100}}
+		h := &model{map[Key]Event{}, nil, map[string]string{}, map[string]int{"@mod:a": 50, "@other:a": 50, "@rogue:a": 100}}
 		var r Room
 		r.Replace(h.snapshot(random))
 		banked := map[string]bool{}

@@ -18,19 +18,18 @@ type creation struct {
 }
 
 func newCreation(e Event) *creation {
-	var made struct {
-		Version    any    `json:"room_version"`
-		Creator    string `json:"creator"`
-		Additional []any  `json:"additional_creators"`
-	}
-	_ = json.Unmarshal(e.Content, &made) // what cannot be read is not there
-	c := &creation{maker: made.Creator, sender: e.Sender}
-	c.version, _ = made.Version.(string)
-	if c.maker == "" { // it is the sender, which rooms before version 11 repeat
+	// Names count as they are spelt, which those of a struct's fields do not.
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(e.Content, &fields) // what cannot be read is not there
+	c := &creation{sender: e.Sender}
+	c.version, _ = text(fields["room_version"])
+	if c.maker, _ = text(fields["creator"]); c.maker == "" { // the sender, which rooms before version 11 repeat
 		c.maker = e.Sender
 	}
-	for _, id := range made.Additional {
-		if id, ok := id.(string); ok {
+	var additional []json.RawMessage
+	_ = json.Unmarshal(fields["additional_creators"], &additional)
+	for _, raw := range additional {
+		if id, ok := text(raw); ok {
 			c.additional = append(c.additional, id)
 		}
 	}

@@ -47,11 +47,11 @@ type Refused struct {
 }
 
 // maxListed bounds how much of what is refused is listed one by one.
-const maxListed = 1000
+const maxListed = 10_000
 
 // Report is what does not count, and why. The zero Report is empty.
 type Report struct {
-	// Refused lists it in the order of keys and events, up to 1,000.
+	// Refused lists it in the order of keys and events, up to 10,000.
 	Refused []Refused
 	// Counts has all.
 	Counts map[Refusal]int

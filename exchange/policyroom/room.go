@@ -123,13 +123,7 @@ func (r *Room) setOwn(e Event) {
 // Redact empties the event that a redaction is about. It tells whether that event is
 // part of the state; if not, it may be one that is still to come.
 func (r *Room) Redact(e Event) bool {
-	id := e.Redacts
-	var c struct {
-		Redacts string `json:"redacts"`
-	}
-	if json.Unmarshal(e.Content, &c) == nil && c.Redacts != "" { // from version 11 on
-		id = c.Redacts
-	}
+	id := redacts(e)
 	if id != "" && id == r.tombstone {
 		r.tombstone, r.Successor = "", ""
 		return true
@@ -145,4 +139,14 @@ func (r *Room) Redact(e Event) bool {
 	h.rule, h.refused = nil, nil
 	r.held[key] = h
 	return true
+}
+
+// redacts is the event that a redaction is about, empty for none.
+func redacts(e Event) string {
+	var c map[string]json.RawMessage
+	_ = json.Unmarshal(e.Content, &c)                 // what cannot be read names no event
+	if id, ok := text(c["redacts"]); ok && id != "" { // from version 11 on
+		return id
+	}
+	return e.Redacts
 }
