@@ -57,6 +57,7 @@ func serve(ctx context.Context, config Config) (err error) {
 	indexer := bank.NewIndexer(store, live, shared, log)
 	scan := scanner.New(config.Scan, pool, live, home, log)
 	scan.Share(shared)
+	scan.Review(store)
 	if home != nil && home.HasToken() {
 		scan.Expect(exchange.HomeserverExchange)
 	}

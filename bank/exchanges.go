@@ -142,11 +142,11 @@ func listAwaiting(ctx context.Context, q queryer) ([]string, error) {
 }
 
 // CreateExchange makes an exchange that has fetched nothing, with an empty bank
-// of its name, which has Monitor, Agree and Breaker of x.Bank. It fails with
+// of its name, which has MD5Enforce, Monitor, Agree and Breaker of x.Bank. It fails with
 // [ErrBankName], [ErrSettings] or [ErrText], or with [ErrBankExists] if there is a bank
 // or an exchange of that name.
 func (s *Store) CreateExchange(ctx context.Context, x Exchange) error {
-	b := Bank{Name: x.Name, Ratio: 1, Monitor: x.Bank.Monitor, Agree: x.Bank.Agree, Breaker: x.Bank.Breaker}
+	b := Bank{Name: x.Name, Ratio: 1, MD5Enforce: x.Bank.MD5Enforce, Monitor: x.Bank.Monitor, Agree: x.Bank.Agree, Breaker: x.Bank.Breaker}
 	if err := errors.Join(b.validate(), checkTexts(x.API, x.Config, x.Credential.Reveal())); err != nil {
 		return err
 	}

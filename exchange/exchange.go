@@ -106,7 +106,7 @@ func APIs() []API {
 // are not believed at once.
 func (a API) NewBank() bank.Bank {
 	if a.Name == MatrixPolicyList {
-		return bank.Bank{Monitor: true, Breaker: policyBreaker}
+		return bank.Bank{MD5Enforce: true, Monitor: true, Breaker: policyBreaker}
 	}
 	return bank.Bank{}
 }

@@ -223,12 +223,28 @@ func (p *policyList) join(ctx context.Context, client *homeserver.Client) error 
 			}
 			return fmt.Errorf("read the room: %w", err)
 		}
-	} else if _, err := client.Join(ctx, p.roomID, p.config.Via); err != nil {
+	} else if _, err := client.Join(ctx, p.roomID, p.via(ctx, client)); err != nil {
 		return fmt.Errorf("join the room: %w", err)
 	}
 	p.joined = true
 	return nil
 }
+
+// via are servers that are in the room: those that the operator names, and of an alias
+// those that it is known by. Ids of rooms name none from version 12 on.
+func (p *policyList) via(ctx context.Context, client *homeserver.Client) []string {
+	if p.config.Room[0] != '#' {
+		return p.config.Via
+	}
+	room, servers, err := client.ResolveAlias(ctx, p.config.Room)
+	if err != nil || room != p.roomID {
+		return p.config.Via
+	}
+	return append(slices.Clone(p.config.Via), servers[:min(len(servers), maxVia)]...)
+}
+
+// maxVia is how many servers of an alias are asked.
+const maxVia = 5
 
 // refresh brings the room to what it is now, and tells whether anything may have
 // changed.
