@@ -45,6 +45,7 @@ func TestDefaults(t *testing.T) {
 		Exchange:   exchange.Config{Interval: time.Second, Downloads: 4},
 		Scan: scanner.Config{
 			MaxDistance: 31, MinQuality: 50, Downloads: 16, DownloadsPerOrigin: 4, Queue: 64, QueueWait: 2 * time.Second, CacheBytes: 64 << 20,
+			MemoryBytes: 64 << 20, KnownAfter: 24 * time.Hour,
 		},
 		Media: media.Config{
 			Queue: 64, QueueWait: 2 * time.Second, Deadline: 5 * time.Second,

@@ -167,7 +167,7 @@ func runExchange(ctx context.Context, config Config, args []string, std streams)
 			return fmt.Errorf("exchange run: %w", err)
 		}
 	}
-	round, err := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log).FetchOnce(ctx, name)
+	round, err := exchange.NewFetcher(config.exchange(), config.Homeserver, home, store, pool, log).FetchOnce(ctx, name)
 	done := fmt.Sprintf("banked %d items, removed %d, %d are pending", round.Banked, round.Removed, round.Pending)
 	if round.Pending < 0 {
 		done = fmt.Sprintf("banked %d items, removed %d, how many are pending is not known", round.Banked, round.Removed)

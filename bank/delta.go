@@ -26,6 +26,8 @@ type delta struct {
 	exchanges, awaiting []string
 	// confirmed are the contents that are never held again, all of them, sorted.
 	confirmed []int64
+	// named is all that contents name.
+	named namings
 	// held is how many signals the store holds in all, of each kind; read only for
 	// a full delta.
 	held counts
@@ -113,6 +115,9 @@ func (s *Store) changes(ctx context.Context, epoch int64, more func(tx *sql.Tx) 
 			return err
 		}
 		if d.confirmed, err = listConfirmed(ctx, tx); err != nil {
+			return err
+		}
+		if d.named, err = listNamed(ctx, tx); err != nil {
 			return err
 		}
 		if epoch == 0 {

@@ -134,11 +134,11 @@ func queryExchange(ctx context.Context, q queryer, where, name string) (Exchange
 	return x, nil
 }
 
-// listAwaiting names the exchanges that are enabled, feed a bank that is on, and
-// have not been through once.
+// listAwaiting names the exchanges that are enabled, feed a bank that is on and not in
+// monitor, and have not been through once.
 func listAwaiting(ctx context.Context, q queryer) ([]string, error) {
 	return names(ctx, q, `SELECT e.name FROM exchange e JOIN bank b ON b.id = e.bank
-		WHERE e.enabled = 1 AND e.completed = 0 AND b.ratio > 0 ORDER BY e.name`)
+		WHERE e.enabled = 1 AND e.completed = 0 AND b.ratio > 0 AND b.monitor = 0 ORDER BY e.name`)
 }
 
 // CreateExchange makes an exchange that has fetched nothing, with an empty bank

@@ -282,3 +282,6 @@ func HasPlace(ctx context.Context, location string) (bool, error) {
 	found, err := s.Query(ctx, "SELECT COUNT(*) FROM pg_namespace WHERE nspname = '"+postgresSchema+"'")
 	return found != "0", errors.Join(err, s.Close())
 }
+
+// GlobMatches tells whether a server's name is as a pattern says.
+func GlobMatches(pattern, name string) bool { return globMatches(pattern, name) }

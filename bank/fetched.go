@@ -40,6 +40,8 @@ type SourceContent struct {
 	Signals []Signal // one at least
 	// Metadata is a JSON object as CheckMetadata takes it, or empty.
 	Metadata string
+	// Named is what is banned by a content without signals, which must be Alone.
+	Named Named
 	// HashedHere tells that the signals are made by this program's hasher.
 	HashedHere bool
 	// Alone keeps the content to this key, whatever else has the same SHA-256. If the
@@ -132,11 +134,22 @@ func (s *Store) Resolve(ctx context.Context, exchange string, p Pending, f Fetch
 	return nil
 }
 
+// check refuses what bans nothing.
+func (c SourceContent) check() error {
+	if c.Named == (Named{}) {
+		return checkSignals(c.Signals)
+	}
+	if len(c.Signals) > 0 || !c.Alone {
+		return ErrNamed
+	}
+	return c.Named.check()
+}
+
 // check refuses what no store takes.
 func (f Fetched) check() error {
 	texts := append([]string{f.To, f.Recheck}, f.Removed...)
 	for _, c := range f.Put {
-		if err := errors.Join(checkSignals(c.Signals), CheckMetadata(c.Metadata)); err != nil {
+		if err := errors.Join(c.check(), CheckMetadata(c.Metadata)); err != nil {
 			return err
 		}
 		texts = append(texts, c.Key)

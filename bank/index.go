@@ -32,6 +32,7 @@ type Index struct {
 	exchanges []string // sorted
 	awaiting  []string
 	confirmed []int64 // sorted
+	named     namings
 	counts    func() map[SignalType]int
 }
 
@@ -56,7 +57,7 @@ func newIndex(d delta) (*Index, error) {
 	}
 	ix := &Index{
 		moment: d.moment, banks: byID(d.banks), newest: d.newest, base: newPart(d.signals), overlay: newPart(signals{}),
-		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed,
+		disabled: make(map[int64]int64), exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed, named: d.named,
 	}
 	ix.setDisabled(d.contents)
 	ix.counts = sync.OnceValue(ix.count)
@@ -85,7 +86,7 @@ func (ix *Index) setDisabled(contents []indexed) {
 func (ix *Index) with(d delta) *Index {
 	next := &Index{
 		moment: d.moment, banks: byID(d.banks), newest: ix.newest, base: ix.base, orphaned: ix.orphaned,
-		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed,
+		hidden: copied(ix.hidden), disabled: ix.disabled, exchanges: d.exchanges, awaiting: d.awaiting, confirmed: d.confirmed, named: d.named,
 	}
 	if ix.disables(d) {
 		next.disabled = copied(ix.disabled)
@@ -153,7 +154,7 @@ func (ix *Index) merged() *Index {
 	)
 	next := &Index{
 		moment: ix.moment, banks: ix.banks, newest: ix.newest, base: newPartBeside(held), overlay: newPart(signals{}), disabled: ix.disabled,
-		exchanges: ix.exchanges, awaiting: ix.awaiting, confirmed: ix.confirmed,
+		exchanges: ix.exchanges, awaiting: ix.awaiting, confirmed: ix.confirmed, named: ix.named,
 	}
 	next.counts = sync.OnceValue(next.count)
 	return next
@@ -183,15 +184,28 @@ func (ix *Index) held() (n int64) {
 	return n
 }
 
+// Bank returns the bank of that name, and false if there is none.
+func (ix *Index) Bank(name string) (Bank, bool) {
+	for _, b := range ix.banks {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return Bank{}, false
+}
+
+// Disabled tells whether a content of the index does not count now.
+func (ix *Index) Disabled(content int64) bool { return !ix.enabled(ref{content: content}, time.Now()) }
+
 // HasExchange tells whether there is an exchange of that name, enabled or not.
 func (ix *Index) HasExchange(name string) bool {
 	_, found := slices.BinarySearch(ix.exchanges, name)
 	return found
 }
 
-// Awaiting names the exchanges that are enabled, feed a bank that is on, and have
-// not been through once since they were created: what they would bank is not in
-// the index.
+// Awaiting names the exchanges that are enabled, feed a bank that is on and not in
+// monitor, and have not been through once since they were created: what they would bank
+// is not in the index.
 func (ix *Index) Awaiting() []string { return ix.awaiting }
 
 // Epoch is the number of the last commit that the index contains.
@@ -251,10 +265,10 @@ func (ix *Index) within(h media.Hash, threshold int, wanted func(ref) bool) []Ma
 }
 
 // Nearest looks up all hashes of one item. Of each content that has a hash at most
-// threshold bits from one of them, of any view, it returns the nearest. It returns
-// at most so many contents: first those that are enabled and whose bank is on, and
-// of each sort the nearest.
-func (ix *Index) Nearest(hashes []media.Hash, threshold, most int) []Match {
+// threshold bits from one of them, of any view, it returns the nearest. It returns of
+// each bank at most so many contents: first those that are enabled in a bank that is
+// on, and not held, and of each sort the nearest. held may be nil.
+func (ix *Index) Nearest(hashes []media.Hash, threshold, most int, held func(content int64) bool) []Match {
 	s := ix.base.borrow()
 	defer ix.base.scratch.Put(s)
 	s.queries = s.queries[:0]
@@ -266,19 +280,18 @@ func (ix *Index) Nearest(hashes []media.Hash, threshold, most int) []Match {
 	for _, p := range []*part{ix.base, ix.overlay} {
 		s.found = p.pdq.AppendWithinAll(s.found[:0], s.queries, threshold)
 		for _, m := range s.found {
-			if best.refuses(m.Distance) {
+			r := p.refs[m.Position]
+			if best.refuses(r.bank, m.Distance) || !ix.holds(p, r) {
 				continue
 			}
-			c := candidate{ref: p.refs[m.Position], looked: hashes[m.Query].Variant, distance: m.Distance}
-			if !ix.holds(p, c.ref) {
-				continue
-			}
-			c.idle = !ix.enabled(c.ref, now) || ix.banks[c.ref.bank].Ratio <= 0
+			c := candidate{ref: r, looked: hashes[m.Query].Variant, distance: m.Distance}
+			c.idle = !ix.enabled(r, now) || ix.banks[r.bank].Ratio <= 0 || held != nil && held(r.content)
 			best.add(c)
 		}
 	}
-	out := make([]Match, 0, len(best.best))
-	for _, c := range best.best {
+	kept := best.all()
+	out := make([]Match, 0, len(kept))
+	for _, c := range kept {
 		match := ix.match(c.ref, now)
 		match.Distance, match.Looked = c.distance, c.looked
 		out = append(out, match)

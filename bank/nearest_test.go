@@ -30,7 +30,7 @@ func near(rng *rand.Rand, h pdq.Hash, most int) pdq.Hash {
 }
 
 // nearestOf is what Nearest must answer, from all matches.
-func nearestOf(ix *bank.Index, hashes []media.Hash, threshold, most int) []bank.Match {
+func nearestOf(ix *bank.Index, hashes []media.Hash, threshold, most int, held func(int64) bool) []bank.Match {
 	contents := make(map[int64]bank.Match)
 	for _, h := range hashes {
 		for _, m := range ix.Within(h, threshold) {
@@ -44,7 +44,7 @@ func nearestOf(ix *bank.Index, hashes []media.Hash, threshold, most int) []bank.
 		out = append(out, m)
 	}
 	counts := func(m bank.Match) int {
-		if m.Enabled && m.Bank.Ratio > 0 {
+		if m.Enabled && m.Bank.Ratio > 0 && !held(m.Content) {
 			return 0
 		}
 		return 1
@@ -52,13 +52,18 @@ func nearestOf(ix *bank.Index, hashes []media.Hash, threshold, most int) []bank.
 	slices.SortFunc(out, func(a, b bank.Match) int {
 		return cmp.Or(cmp.Compare(counts(a), counts(b)), cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Content, b.Content))
 	})
-	return out[:min(len(out), most)]
+	taken := make(map[int64]int)
+	return slices.DeleteFunc(out, func(m bank.Match) bool {
+		taken[m.Bank.ID]++
+		return taken[m.Bank.ID] > most
+	})
 }
 
 // TestNearestIsTheBestOfAllMatches makes many contents alike, with views, in banks
-// that are on and off, and disables some.
+// that are on and off, and disables some and holds others.
 func TestNearestIsTheBestOfAllMatches(t *testing.T) {
 	banks := []bank.Bank{{ID: 1, Name: "ON", Ratio: 1}, {ID: 2, Name: "OFF"}, {ID: 3, Name: "HALF", Ratio: 0.5}}
+	held := func(content int64) bool { return content%5 == 0 }
 	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		centres := []pdq.Hash{randomHash(rng), randomHash(rng), randomHash(rng)}
@@ -90,11 +95,35 @@ func TestNearestIsTheBestOfAllMatches(t *testing.T) {
 		for _, ix := range []*bank.Index{ix, ix.Merged(), ix.With(banks[:1])} { // the last without two of the banks
 			looked := draw(rng.IntN(4))
 			for _, most := range []int{0, 1, 5, 100, 1000} {
-				got, want := ix.Nearest(looked, 31, most), nearestOf(ix, looked, 31, most)
+				got, want := ix.Nearest(looked, 31, most, held), nearestOf(ix, looked, 31, most, held)
 				if diff := gocmp.Diff(want, got); diff != "" {
 					t.Fatalf("seed %d, at most %d (-want +got):\n%s", seed, most, diff)
 				}
 			}
+		}
+	}
+}
+
+// TestNoBankHidesAnother puts more contents of one bank near a picture than are told of
+// a bank, and one of another bank farther away.
+func TestNoBankHidesAnother(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 8))
+	for _, near := range []bank.Bank{{Ratio: 1}, {Ratio: 1, Monitor: true}, {Ratio: 1, Allow: true}, {Ratio: 1, Agree: 2}} {
+		near.ID, near.Name = 1, "NEAR"
+		centre := randomHash(rng)
+		far := centre
+		far[0] ^= 1<<31 - 1
+		contents := []bank.HashContent{{ID: 1000, Bank: 2, DisableUntil: bank.Enabled, Hashes: []media.Hash{{PDQ: far}}}}
+		for id := range int64(150) {
+			contents = append(contents, bank.HashContent{ID: id + 1, Bank: 1, DisableUntil: bank.Enabled, Hashes: []media.Hash{{PDQ: centre}}})
+		}
+		ix, err := bank.IndexOf([]bank.Bank{near, {ID: 2, Name: "FAR", Ratio: 1}}, contents...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ix.Nearest([]media.Hash{{PDQ: centre}}, 31, 101, nil)
+		if len(got) != 102 || got[101].Content != 1000 || got[101].Distance != 31 {
+			t.Errorf("%+v: %d matches, the last %+v", near, len(got), got[len(got)-1])
 		}
 	}
 }
@@ -116,7 +145,7 @@ func TestAddedHashIsMatchedByTheNextLookup(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					if got := load(t, live).Nearest(queries, 31, 100); len(got) != 0 {
+					if got := load(t, live).Nearest(queries, 31, 100, nil); len(got) != 0 {
 						t.Errorf("%d matches of hashes that are not banked", len(got))
 						return
 					}
@@ -131,7 +160,7 @@ func TestAddedHashIsMatchedByTheNextLookup(t *testing.T) {
 		}
 		live.Swap(load(t, live).With(banks, bank.HashContent{ID: int64(1e6 + i), Bank: 1, DisableUntil: bank.Enabled, Hashes: []media.Hash{{PDQ: h}}}))
 		for _, looked := range []pdq.Hash{h, near(rng, h, 31)} {
-			got := load(t, live).Nearest([]media.Hash{{PDQ: looked}}, 31, 100)
+			got := load(t, live).Nearest([]media.Hash{{PDQ: looked}}, 31, 100, nil)
 			if len(got) != 1 || got[0].Content != int64(1e6+i) {
 				t.Fatalf("hash %d is not found after the swap: %d matches", i, len(got))
 			}
@@ -185,7 +214,7 @@ func BenchmarkAddWhileLooking(b *testing.B) {
 					default:
 					}
 					start := time.Now()
-					load(b, live).Nearest(queries[i%len(queries):][:1], 31, 100)
+					load(b, live).Nearest(queries[i%len(queries):][:1], 31, 100, nil)
 					took[r] = append(took[r], time.Since(start))
 				}
 			})
@@ -249,7 +278,7 @@ func BenchmarkNearest(b *testing.B) {
 					}
 				}
 				start := time.Now()
-				ix.Nearest(hashes, 31, 101)
+				ix.Nearest(hashes, 31, 101, nil)
 				took = append(took, time.Since(start))
 			}
 			slices.Sort(took)

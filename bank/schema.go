@@ -145,4 +145,12 @@ CREATE TABLE review (
 	confirmed     BIGINT NOT NULL,
 	disable_until BIGINT NOT NULL
 );
+
+-- What contents without signals ban. item: the SHA-256 of an mxc URI, or empty;
+-- servers: a pattern of names, or empty.
+CREATE TABLE named (
+	content BIGINT PRIMARY KEY REFERENCES content (id) ON DELETE CASCADE,
+	item    BYTEA NOT NULL,
+	servers TEXT NOT NULL
+);
 `}

@@ -37,6 +37,11 @@ func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, dec
 	if err := putSignals(ctx, tx, id, c.Signals, c.HashedHere); err != nil {
 		return err
 	}
+	if c.Alone {
+		if err := c.Named.put(ctx, tx, id); err != nil {
+			return err
+		}
+	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO source (exchange, key, content, alone) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (exchange, key) DO UPDATE SET content = excluded.content, alone = excluded.alone`, x.Name, c.Key, id, bit(c.Alone))
 	return err

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"mediagate/bank"
 	"mediagate/homeserver"
 	"mediagate/internal/secret"
 )
@@ -28,6 +29,9 @@ type Config struct {
 	Interval time.Duration `env:"INTERVAL" envDefault:"1s"`
 	// Downloads is how many items an exchange downloads at once.
 	Downloads int `env:"DOWNLOADS" envDefault:"4"`
+	// MaxDistance is at how many bits scans match: a list must not come that near to
+	// what the operator allows.
+	MaxDistance int `env:"-"`
 }
 
 // Validate reports every setting that cannot work.
@@ -54,19 +58,57 @@ type API struct {
 	Config, Credential []Field
 }
 
-// Field is one field of such an object. All are texts that must be there.
-type Field struct{ Name, Help string }
+// Field is one field of such an object.
+type Field struct {
+	Name, Help string
+	Type       FieldType
+	// Optional is a field that need not be there. Default is what it is then.
+	Optional bool
+	Default  any
+}
 
-// SynapseQuarantined fetches what the administrators of a Synapse quarantine.
-const SynapseQuarantined = "synapse_quarantined"
+// FieldType is what a field holds, as HMA names it.
+type FieldType string
+
+// The types of fields: in Go a string, an int64, a bool, and a []any of strings.
+const (
+	Text   FieldType = "string"
+	Number FieldType = "number"
+	Flag   FieldType = "boolean"
+	Texts  FieldType = "list_of_string"
+)
+
+// The kinds of source.
+const (
+	// SynapseQuarantined fetches what the administrators of a Synapse quarantine.
+	SynapseQuarantined = "synapse_quarantined"
+	// MatrixPolicyList follows a policy room.
+	MatrixPolicyList = "matrix_policy_list"
+)
 
 // APIs are the kinds of source there are.
 func APIs() []API {
 	return []API{{
-		Name:       SynapseQuarantined,
-		Config:     []Field{{"admin_api_url", "The address of the homeserver, which must serve /_synapse/admin and /_matrix/client there."}},
-		Credential: []Field{{"access_token", "The access token of a server administrator."}},
+		Name: SynapseQuarantined,
+		Config: []Field{{
+			Name: "admin_api_url", Type: Text,
+			Help: "The address of the homeserver, which must serve /_synapse/admin and /_matrix/client there.",
+		}},
+		Credential: []Field{{Name: "access_token", Type: Text, Help: "The access token of a server administrator."}},
+	}, {
+		Name:       MatrixPolicyList,
+		Config:     policyFields,
+		Credential: []Field{{Name: "access_token", Type: Text, Help: "The access token of the user who is, or will be, in the room."}},
 	}}
+}
+
+// NewBank is what the bank of a new exchange of the API is like: lists that others write
+// are not believed at once.
+func (a API) NewBank() bank.Bank {
+	if a.Name == MatrixPolicyList {
+		return bank.Bank{Monitor: true, Breaker: policyBreaker}
+	}
+	return bank.Bank{}
 }
 
 // FindAPI returns the API of that name.
@@ -84,8 +126,10 @@ type FieldError struct {
 	Field string
 	// Missing tells that it is not there; else it is of the wrong type.
 	Missing bool
-	// Problem is set if it is there, a text, and wrong.
+	// Problem is set if it is there, of the right type, and wrong.
 	Problem string
+	// Type is what it must be.
+	Type FieldType
 }
 
 func (e *FieldError) Error() string {
@@ -102,26 +146,43 @@ func (e *FieldError) Error() string {
 // CheckConfig returns what is stored of an exchange's configuration. It fails with
 // a [FieldError].
 func (a API) CheckConfig(given map[string]any) (string, error) {
-	values, err := texts(a.Config, given)
+	values, err := pick(a.Config, given)
 	if err != nil {
 		return "", err
 	}
-	if err := homeserver.CheckURL(values["admin_api_url"]); err != nil {
-		return "", &FieldError{Field: "admin_api_url", Problem: err.Error()}
-	}
 	raw, err := json.Marshal(values)
-	return string(raw), err
+	if err != nil {
+		return "", err
+	}
+	if a.Name == MatrixPolicyList {
+		_, err = parsePolicyConfig(string(raw))
+	} else {
+		err = checkAddress("admin_api_url", values["admin_api_url"])
+	}
+	if err != nil {
+		return "", err
+	}
+	return string(raw), nil
+}
+
+// checkAddress fails with a [FieldError].
+func checkAddress(field string, value any) error {
+	address, _ := value.(string)
+	if err := homeserver.CheckURL(address); err != nil {
+		return &FieldError{Field: field, Problem: err.Error()}
+	}
+	return nil
 }
 
 // CheckCredential returns what is stored of a credential. It fails with a
 // [FieldError], which does not repeat a value.
 func (a API) CheckCredential(given map[string]any) (secret.String, error) {
-	values, err := texts(a.Credential, given)
+	values, err := pick(a.Credential, given)
 	if err != nil {
 		return secret.String{}, err
 	}
 	for _, f := range a.Credential {
-		if token := values[f.Name]; len(token) > maxToken || !homeserver.IsToken(token) {
+		if token, _ := values[f.Name].(string); len(token) > maxToken || !homeserver.IsToken(token) {
 			return secret.String{}, &FieldError{Field: f.Name, Problem: "must hold one token, and nothing else"}
 		}
 	}
@@ -131,19 +192,37 @@ func (a API) CheckCredential(given map[string]any) (secret.String, error) {
 
 const maxToken = 8192 // bytes
 
-// texts picks the fields out of what was given.
-func texts(fields []Field, given map[string]any) (map[string]string, error) {
-	out := make(map[string]string)
+// pick picks the fields out of what was given.
+func pick(fields []Field, given map[string]any) (map[string]any, error) {
+	out := make(map[string]any)
 	for _, f := range fields {
 		v, ok := given[f.Name]
-		if !ok {
+		switch {
+		case !ok && f.Optional:
+			continue
+		case !ok:
 			return nil, &FieldError{Field: f.Name, Missing: true}
+		case !f.Type.holds(v):
+			return nil, &FieldError{Field: f.Name, Type: f.Type}
 		}
-		text, ok := v.(string)
-		if !ok {
-			return nil, &FieldError{Field: f.Name}
-		}
-		out[f.Name] = text
+		out[f.Name] = v
 	}
 	return out, nil
+}
+
+// holds tells whether a value is of the type.
+func (t FieldType) holds(v any) (ok bool) {
+	switch t {
+	case Text:
+		_, ok = v.(string)
+	case Number:
+		_, ok = v.(int64)
+	case Flag:
+		_, ok = v.(bool)
+	case Texts:
+		var list []any
+		list, ok = v.([]any)
+		ok = ok && !slices.ContainsFunc(list, func(v any) bool { return !Text.holds(v) })
+	}
+	return ok
 }

@@ -14,6 +14,7 @@ func (f *Fetcher) Hasten() {
 		scan: 50 * time.Millisecond, due: 20 * time.Millisecond, general: 50 * time.Millisecond,
 		firstRetry: 30 * time.Millisecond, lastRetry: 100 * time.Millisecond,
 		lease: 10 * time.Second, renew: 3 * time.Second, standBy: 20 * time.Millisecond,
+		reread: 300 * time.Millisecond, rereadSoon: 200 * time.Millisecond,
 	}
 }
 

@@ -32,9 +32,14 @@ type Fetcher struct {
 	mu      sync.Mutex
 	running map[string]*runner
 
-	fetches *prometheus.CounterVec
-	items   *prometheus.CounterVec
-	held    *prometheus.GaugeVec
+	syncing sync.Mutex
+	syncers map[syncerKey]*syncer
+
+	fetches       *prometheus.CounterVec
+	items         *prometheus.CounterVec
+	held          *prometheus.GaugeVec
+	policyRefused *prometheus.GaugeVec
+	policySynced  *prometheus.GaugeVec
 }
 
 // NewFetcher returns a Fetcher that has not begun. home is nil if no homeserver is
@@ -42,10 +47,11 @@ type Fetcher struct {
 func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Client, store *bank.Store, pool *media.Pool, log *slog.Logger) *Fetcher {
 	return &Fetcher{
 		config: config, store: store, pool: pool, home: home, servers: servers, log: log,
-		changed: make(chan struct{}, 1), running: make(map[string]*runner),
+		changed: make(chan struct{}, 1), running: make(map[string]*runner), syncers: make(map[syncerKey]*syncer),
 		pauses: pauses{
 			scan: time.Second, due: time.Second, general: 2 * time.Second, firstRetry: 2 * time.Second, lastRetry: time.Hour,
 			lease: 10 * time.Second, renew: 3 * time.Second, standBy: 2 * time.Second,
+			reread: 15 * time.Minute, rereadSoon: time.Minute,
 		},
 		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_exchange_fetches_total",
@@ -58,6 +64,14 @@ func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Clien
 		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mediagate_exchange_held",
 			Help: "Whether this process fetches an exchange (1), or stands by while another one does (0).",
+		}, []string{"exchange"}),
+		policyRefused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mediagate_policy_refused_entries",
+			Help: "Entries of a policy room that do not count, by reason.",
+		}, []string{"exchange", "reason"}),
+		policySynced: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mediagate_policy_synced_timestamp_seconds",
+			Help: "When what a policy list has was last known to be the room's state.",
 		}, []string{"exchange"}),
 	}
 }
@@ -77,6 +91,9 @@ type pauses struct {
 	// so often while another process has it. Who dies is replaced after the first
 	// and the last of them.
 	lease, renew, standBy time.Duration
+	// The whole state of a policy room is read every so often, and after an event
+	// within so long.
+	reread, rereadSoon time.Duration
 }
 
 // Prepare creates the homeserver's exchange if there is to be one. It must come
@@ -184,6 +201,8 @@ func (f *Fetcher) reconcile(ctx context.Context, list []bank.Exchange, ended *sy
 			f.fetches.DeletePartialMatch(prometheus.Labels{"exchange": name})
 			f.items.DeletePartialMatch(prometheus.Labels{"exchange": name})
 			f.held.DeleteLabelValues(name)
+			f.policyRefused.DeletePartialMatch(prometheus.Labels{"exchange": name})
+			f.policySynced.DeleteLabelValues(name)
 		default: // it is known until it has ended: its successor waits for that
 		}
 	}
@@ -250,6 +269,8 @@ func (f *Fetcher) Describe(ch chan<- *prometheus.Desc) {
 	f.fetches.Describe(ch)
 	f.items.Describe(ch)
 	f.held.Describe(ch)
+	f.policyRefused.Describe(ch)
+	f.policySynced.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -257,6 +278,8 @@ func (f *Fetcher) Collect(ch chan<- prometheus.Metric) {
 	f.fetches.Collect(ch)
 	f.items.Collect(ch)
 	f.held.Collect(ch)
+	f.policyRefused.Collect(ch)
+	f.policySynced.Collect(ch)
 }
 
 // runner runs one exchange.
@@ -279,6 +302,7 @@ type runner struct {
 	refused string // why it cannot have it, unless another process has, or may have
 	status  bank.FetchStatus
 	kept    bank.FetchStatus // what the store has
+	report  string           // FetchStatus.Report of the next status
 }
 
 func (f *Fetcher) newRunner(ctx context.Context, x bank.Exchange, after *runner) *runner {
@@ -301,14 +325,14 @@ const (
 )
 
 // poll fetches again and again.
-func (r *runner) poll(ctx context.Context, q *quarantine) {
+func (r *runner) poll(ctx context.Context, s source) {
 	failures := &backoff.ExponentialBackOff{
 		InitialInterval: r.config.Interval, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: max(maxFailureInterval, r.config.Interval),
 	}
 	news := time.Now()
 	for {
 		r.begin()
-		changed, err := q.fetch(ctx)
+		changed, err := s.fetch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -369,7 +393,7 @@ func (r *runner) finish(ctx context.Context, err error) {
 func (r *runner) note(ctx context.Context, err error) {
 	outcome := "ok"
 	r.mu.Lock()
-	r.status = bank.FetchStatus{Finished: time.Now(), Succeeded: err == nil, UpToDate: err == nil}
+	r.status = bank.FetchStatus{Finished: time.Now(), Succeeded: err == nil, UpToDate: err == nil, Report: r.report}
 	if err != nil {
 		outcome, r.status.Problem = "failed", err.Error()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"mediagate/homeserver"
 	"mediagate/internal/secret"
@@ -24,27 +25,37 @@ type homeserverFrom struct {
 	token secret.String
 }
 
+// clients has the client of an exchange's homeserver.
+type clients struct {
+	*runner
+	address string // that the exchange names, empty for the configured one
+
+	mu     sync.Mutex
+	client *homeserver.Client // of a token or address that is not the configured one
+	from   homeserverFrom     // what client was made of
+}
+
 // homeserver returns the client of the exchange's homeserver. Tokens of the
 // environment, and those given for all exchanges, go to the configured homeserver
 // alone: whoever may name an address may not have them sent there.
-func (q *quarantine) homeserver(ctx context.Context) (*homeserver.Client, error) {
-	given, err := q.store.Credential(ctx, q.exchange.API)
+func (c *clients) homeserver(ctx context.Context) (*homeserver.Client, error) {
+	given, err := c.store.Credential(ctx, c.exchange.API)
 	if err != nil {
 		return nil, err
 	}
-	from, own, err := q.origin(given)
+	from, own, err := c.origin(given)
 	if err != nil {
 		return nil, err
 	}
-	if !own && from.token.Equal(q.servers.Token.Reveal()) {
-		return q.home, nil
+	if !own && from.token.Equal(c.servers.Token.Reveal()) {
+		return c.home, nil
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.client != nil && q.from.url == from.url && q.from.token.Equal(from.token.Reveal()) {
-		return q.client, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.client != nil && c.from.url == from.url && c.from.token.Equal(from.token.Reveal()) {
+		return c.client, nil
 	}
-	config := q.servers
+	config := c.servers
 	config.URL, config.Token = from.url, from.token
 	create := homeserver.New
 	if own {
@@ -54,31 +65,25 @@ func (q *quarantine) homeserver(ctx context.Context) (*homeserver.Client, error)
 	if err != nil {
 		return nil, err
 	}
-	q.client, q.from = client, from
+	c.client, c.from = client, from
 	return client, nil
 }
 
 // origin says which address to ask with which token, and whether the address is
 // the exchange's own.
-func (q *quarantine) origin(given secret.String) (from homeserverFrom, own bool, err error) {
-	var config struct {
-		URL string `json:"admin_api_url"`
-	}
-	if err := json.Unmarshal([]byte(q.exchange.Config), &config); err != nil {
-		return from, false, errors.New("the configuration of the exchange cannot be read")
-	}
-	if config.URL != "" && (q.home == nil || !sameAddress(config.URL, q.home.URL())) {
-		if q.exchange.Credential.Empty() {
+func (c *clients) origin(given secret.String) (from homeserverFrom, own bool, err error) {
+	if c.address != "" && (c.home == nil || !sameAddress(c.address, c.home.URL())) {
+		if c.exchange.Credential.Empty() {
 			return from, true, errOwnToken
 		}
-		token, err := tokenOf(q.exchange.Credential)
-		return homeserverFrom{config.URL, token}, true, err
+		token, err := tokenOf(c.exchange.Credential)
+		return homeserverFrom{c.address, token}, true, err
 	}
-	if q.home == nil {
+	if c.home == nil {
 		return from, false, errNoHomeserver
 	}
-	from = homeserverFrom{q.home.URL(), q.servers.Token}
-	for _, credential := range []secret.String{q.exchange.Credential, given} {
+	from = homeserverFrom{c.home.URL(), c.servers.Token}
+	for _, credential := range []secret.String{c.exchange.Credential, given} {
 		if !credential.Empty() {
 			from.token, err = tokenOf(credential)
 			return from, false, err

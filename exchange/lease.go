@@ -126,12 +126,13 @@ func (r *runner) hold(l bank.Lease, until time.Time) {
 	r.mu.Unlock()
 	r.held.WithLabelValues(r.exchange.Name).Set(1)
 	r.log.InfoContext(ctx, "exchange is fetched here", "exchange", r.exchange.Name, "holder", l.Holder)
-	q := newQuarantine(r)
+	s := newSource(r)
 	var all sync.WaitGroup
-	all.Go(func() { r.poll(ctx, q) })
-	all.Go(func() { q.drain(ctx) })
+	all.Go(func() { r.poll(ctx, s) })
+	all.Go(func() { s.beside(ctx) })
 	all.Go(func() { r.keep(ctx, until, lose) })
 	all.Wait() // they end with the context
+	s.end()
 	r.mu.Lock()
 	r.holding = false
 	r.mu.Unlock()

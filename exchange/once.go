@@ -85,7 +85,9 @@ func (r *runner) once(l bank.Lease, until time.Time) error {
 	var keeping sync.WaitGroup
 	keeping.Go(func() { r.keep(ctx, until, lose) })
 	r.begin()
-	err := r.round(ctx, newQuarantine(r))
+	s := newSource(r)
+	err := r.round(ctx, s)
+	s.end()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	} else {
@@ -100,14 +102,14 @@ func (r *runner) once(l bank.Lease, until time.Time) error {
 
 // round reads the stream, works on what is due, and reads on: what is complete shows
 // at the end.
-func (r *runner) round(ctx context.Context, q *quarantine) error {
-	if _, err := q.fetch(ctx); err != nil {
+func (r *runner) round(ctx context.Context, s source) error {
+	if _, err := s.fetch(ctx); err != nil {
 		return err
 	}
-	if err := q.attemptDue(ctx, time.Now()); err != nil {
+	if err := s.attemptDue(ctx, time.Now()); err != nil {
 		return fmt.Errorf("work on pending items: %w", err)
 	}
-	_, err := q.fetch(ctx)
+	_, err := s.fetch(ctx)
 	return err
 }
 

@@ -13,10 +13,10 @@ import (
 	"mediagate/media"
 )
 
-// drain works on what is pending, some items at once, until the context ends. One
+// beside works on what is pending, some items at once, until the context ends. One
 // place is for those that are tried for the first time, so that what fails again
 // and again does not delay them.
-func (q *quarantine) drain(ctx context.Context) {
+func (q *quarantine) beside(ctx context.Context) {
 	working := make(map[string]bool) // by key; the value tells retries
 	retries := 0
 	done := make(chan string)

@@ -242,6 +242,7 @@ func TestKilledHolderIsReplacedIn15s(t *testing.T) {
 	})
 	first.send(syscall.SIGKILL)
 	killed := time.Now()
+	<-first.ended // until then it is known as the holder
 	for second == nil && time.Since(killed) < 15*time.Second {
 		time.Sleep(10 * time.Millisecond)
 		second = f.holder()

@@ -28,22 +28,27 @@ import (
 // server that does not deliver an item delays neither the next quarantine nor the
 // end of one.
 type quarantine struct {
-	*runner
+	clients
 	// stream is held while a page of the stream is read and committed, and while a
 	// newer decision than that of the stream is.
 	stream sync.Mutex
 
-	mu     sync.Mutex
-	client *homeserver.Client // of a token or address that is not the configured one
-	from   homeserverFrom     // what client was made of
-	news   chan struct{}      // there is something pending
+	news chan struct{} // there is something pending
 	// completed tells that the exchange has been through once.
 	completed atomic.Bool
 }
 
-func newQuarantine(r *runner) *quarantine {
-	return &quarantine{runner: r, news: make(chan struct{}, 1)}
+func newQuarantine(r *runner) (source, error) {
+	var config struct {
+		URL string `json:"admin_api_url"`
+	}
+	if err := json.Unmarshal([]byte(r.exchange.Config), &config); err != nil {
+		return nil, errors.New("the configuration of the exchange cannot be read")
+	}
+	return &quarantine{clients: clients{runner: r, address: config.URL}, news: make(chan struct{}, 1)}, nil
 }
+
+func (*quarantine) end() {}
 
 // checkpoint is where in the stream to read on.
 type checkpoint struct {

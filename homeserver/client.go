@@ -1,6 +1,7 @@
 // Package homeserver is the client of the one homeserver that mediagate stands
-// beside: it downloads media on behalf of whoever asks for it, and follows what
-// the server's administrators quarantine.
+// beside: it downloads media on behalf of whoever asks for it, follows what the
+// server's administrators quarantine, and reads and writes the state of rooms as
+// the service user.
 //
 // [New] makes a [Client]; it connects to nothing. Tokens go to the configured
 // origin and to nowhere else: every request is held against it, and redirects
@@ -113,6 +114,7 @@ type Client struct {
 	config    Config
 	matrix    *mautrix.Client // builds addresses, makes calls; it knows no token, for it would print it
 	anonymous *http.Client    // sends what it is told, to the same origin
+	patient   *http.Client    // anonymous for what the homeserver may take its time with: only the context ends it
 	redirects *http.Client    // follows redirects, guarded and without tokens
 	name      atomic.Pointer[serverName]
 	requests  *prometheus.CounterVec
@@ -140,20 +142,27 @@ func newClient(config Config, dial dialFunc) (*Client, error) {
 	if err != nil {
 		return nil, errors.New("homeserver: the address is not one")
 	}
-	pinned := &http.Client{
-		Transport:     &pinned{origin: matrix.HomeserverURL, next: newTransport(config, breaking(dial))},
+	dialHome := breaking(dial)
+	patientConfig := config
+	patientConfig.FirstByteTimeout = 0
+	anonymous := &http.Client{
+		Transport:     &pinned{origin: matrix.HomeserverURL, next: newTransport(config, dialHome)},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	matrix.Client = pinned
+	matrix.Client = anonymous
 	matrix.UserAgent = userAgent
 	matrix.DefaultHTTPRetries = 0
 	matrix.IgnoreRateLimit = true
 	matrix.ResponseSizeLimit = maxCallBytes
 	return &Client{
-		config: config, matrix: matrix, anonymous: pinned,
+		config: config, matrix: matrix, anonymous: anonymous,
+		patient: &http.Client{
+			Transport:     &pinned{origin: matrix.HomeserverURL, next: newTransport(patientConfig, dialHome)},
+			CheckRedirect: anonymous.CheckRedirect,
+		},
 		redirects: &http.Client{
 			Transport:     newTransport(config, guard.Dialer(config.RedirectNetworks).DialContext),
-			CheckRedirect: pinned.CheckRedirect,
+			CheckRedirect: anonymous.CheckRedirect,
 		},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_homeserver_requests_total",

@@ -184,12 +184,7 @@ func checkMedia(res *http.Response, o Options) error {
 	case res.StatusCode == http.StatusNotModified && o.ETag != "":
 		return ErrNotModified
 	default:
-		var body struct{ Errcode string }
-		raw, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes))
-		if err == nil {
-			_ = json.Unmarshal(raw, &body) // an error without a code is one too
-		}
-		return newStatusError(res.StatusCode, body.Errcode, res.Header)
+		return readStatusError(res)
 	}
 	types := res.Header.Values("Content-Type")
 	if len(types) != 1 {
@@ -207,6 +202,16 @@ func checkMedia(res *http.Response, o Options) error {
 		return fmt.Errorf("%w: it is a page, no media", ErrUpstream)
 	}
 	return nil
+}
+
+// readStatusError reads the error that an answer is.
+func readStatusError(res *http.Response) error {
+	var body struct{ Errcode string }
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes))
+	if err == nil {
+		_ = json.Unmarshal(raw, &body) // an error without a code is one too
+	}
+	return newStatusError(res.StatusCode, body.Errcode, res.Header)
 }
 
 // isPage tells the types of what proxies and error handlers write in a

@@ -26,6 +26,11 @@ var (
 	ErrUpstream = errors.New("the homeserver's answer is of no use")
 	// ErrUnreachable: there was no answer in time.
 	ErrUnreachable = errors.New("the homeserver cannot be reached")
+	// ErrTooLong: the answer is longer than what is read of it. It is an ErrUpstream.
+	ErrTooLong = fmt.Errorf("%w: it is too long", ErrUpstream)
+	// ErrContentOnly: the homeserver has told the content of an event, and neither its
+	// sender nor its id. It is an ErrUpstream.
+	ErrContentOnly = fmt.Errorf("%w: it is only the content of an event", ErrUpstream)
 	// ErrBroken: the answer broke off, or came too slowly.
 	ErrBroken = errors.New("the answer broke off")
 	// ErrContentType: an answer with no Content-Type, or with several.
@@ -131,7 +136,7 @@ func callError(ctx context.Context, err error) error {
 		return newStatusError(status, code, failed.Response.Header)
 	}
 	if errors.Is(err, mautrix.ErrResponseTooLong) || errors.Is(err, mautrix.ErrBodyReadReachedLimit) {
-		return fmt.Errorf("%w: it is too long", ErrUpstream)
+		return ErrTooLong
 	}
 	return fmt.Errorf("%w before its end", ErrBroken)
 }

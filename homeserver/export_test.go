@@ -2,6 +2,7 @@ package homeserver
 
 import (
 	"context"
+	"io"
 	"net/http"
 
 	"mediagate/media"
@@ -16,6 +17,9 @@ const (
 	LastPause       = lastPause
 	MaxCallBytes    = maxCallBytes
 	MaxRedirects    = maxRedirects
+	MaxEventBytes   = maxEventBytes
+	MaxSyncBytes    = maxSyncBytes
+	MaxFilterBytes  = maxFilterBytes
 )
 
 var ErrForeignOrigin = errForeignOrigin
@@ -35,3 +39,8 @@ func (c *Client) Send(ctx context.Context, address string, header http.Header) e
 func ParseChanges(raw []byte) (Changes, error)     { return parseChanges(raw) }
 func ParseMediaInfo(raw []byte) (MediaInfo, error) { return parseMediaInfo(raw) }
 func IsItem(item media.URI) bool                   { return isItem(item) }
+
+func ParseSync(raw []byte) (SyncResponse, error) { return parseSync(raw) }
+func ReadElements(body io.Reader, most int64, each func([]byte) error) error {
+	return readElements(body, most, each)
+}

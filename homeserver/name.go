@@ -98,6 +98,13 @@ func (c *Client) learn(ctx context.Context) (string, error) {
 }
 
 func (c *Client) whoami(ctx context.Context) (string, error) {
+	user, err := c.User(ctx)
+	_, name, _ := strings.Cut(user, ":")
+	return name, err
+}
+
+// User returns the id of the service user, whose the token is.
+func (c *Client) User(ctx context.Context) (string, error) {
 	raw, err := c.call(ctx, "whoami", mautrix.ClientURLPath{"v3", "account", "whoami"}, nil)
 	if err != nil {
 		return "", fmt.Errorf("ask who we are: %w", err)
@@ -110,7 +117,7 @@ func (c *Client) whoami(ctx context.Context) (string, error) {
 	if err != nil || !ok || !isServerName(name) {
 		return "", fmt.Errorf("ask who we are: %w: it is no user", ErrUpstream)
 	}
-	return name, nil
+	return who.UserID, nil
 }
 
 func isServerName(name string) bool {

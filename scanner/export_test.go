@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"context"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -95,3 +96,55 @@ func ParseItem(value []byte, item media.URI, ttl time.Duration, now time.Time) (
 	k, err := shared.parseItem(value, item, ttl)
 	return k.signals, k.etag, k.ttl, err
 }
+
+// Judge decides about signals, as every way to scan does in the end.
+func (s *Scanner) Judge(ctx context.Context, signals *media.Signals) (Verdict, error) {
+	return s.judge(ctx, nil, signals)
+}
+
+// SetMemoryNow sets the time that the memory goes by.
+func (s *Scanner) SetMemoryNow(now func() time.Time) { s.memory.now = now }
+
+// SettleMemory drops what there is no room for.
+func (s *Scanner) SettleMemory() { s.memory.contents.CleanUp() }
+
+// Remembered is how much memory is taken for what was let pass.
+func (s *Scanner) Remembered() (bytes uint64, contents int) {
+	return s.memory.contents.WeightedSize(), s.memory.contents.EstimatedSize()
+}
+
+// Requests is how often a content was let pass, 0 if that is not known.
+func (s *Scanner) Requests(signals *media.Signals) int64 {
+	if r := s.memory.of(signals.SHA256); r != nil {
+		return r.requests.Load()
+	}
+	return 0
+}
+
+// Held is how many contents this process holds itself.
+func (s *Scanner) Held() int { return int(s.breaker.any.Load()) }
+
+// Accounts is how many contents have an account.
+func (s *Scanner) Accounts() int {
+	s.breaker.mu.Lock()
+	defer s.breaker.mu.Unlock()
+	return len(s.breaker.accounts)
+}
+
+// OpenAccounts begins accounts of that many contents that nobody has.
+func (s *Scanner) OpenAccounts(n int) {
+	s.breaker.mu.Lock()
+	defer s.breaker.mu.Unlock()
+	for i := range n {
+		s.breaker.account(-1-int64(i), s.memory.now())
+	}
+}
+
+// The bounds of the breaker.
+const (
+	AccountTTL  = accountTTL
+	MaxAccounts = maxAccounts
+)
+
+// Pass counts a request that is let pass.
+func (s *Scanner) Pass(signals *media.Signals) { s.memory.pass(signals) }

@@ -48,15 +48,18 @@ func (i *Item) Release() {
 // Scan does, and with the errors of [homeserver.Client.Download].
 func (s *Scanner) Check(ctx context.Context, r Request) (Verdict, error) {
 	return s.observed(ctx, r.API, &r.Item, func(ctx context.Context) (Verdict, error) {
+		if v, banned := s.banned(r.Item); banned {
+			return v, nil
+		}
 		if k, ok := s.known(ctx, r.Item); ok {
-			return s.judge(ctx, *k.signals)
+			return s.judge(ctx, &r.Item, k.signals)
 		}
 		f, leave, err := s.fetch(ctx, r, needSignals, known{})
 		if err != nil {
 			return Verdict{}, err
 		}
 		defer leave()
-		return s.judge(ctx, *f.signals)
+		return s.judge(ctx, &r.Item, f.signals)
 	})
 }
 
@@ -69,7 +72,7 @@ func (s *Scanner) ScanItem(ctx context.Context, r Request) (Verdict, error) {
 		n := needBoth
 		if ok {
 			if p, asked := s.cache.callers.GetIfPresent(callerOf(r)); asked && p == granted {
-				return s.judge(ctx, *k.signals)
+				return s.judge(ctx, &r.Item, k.signals)
 			}
 			n = needPermission
 		}
@@ -78,7 +81,7 @@ func (s *Scanner) ScanItem(ctx context.Context, r Request) (Verdict, error) {
 			return Verdict{}, err
 		}
 		defer leave()
-		return s.judge(ctx, *f.signals)
+		return s.judge(ctx, &r.Item, f.signals)
 	})
 }
 
@@ -91,7 +94,7 @@ func (s *Scanner) Download(ctx context.Context, r Request) (*Item, error) {
 		if err != nil {
 			return Verdict{}, err
 		}
-		item.Verdict, err = s.judge(ctx, *f.signals)
+		item.Verdict, err = s.judge(ctx, &r.Item, f.signals)
 		if err != nil || !item.Outcome.Allowed() {
 			leave()
 			return item.Verdict, err

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,14 @@ type Config struct {
 	// CacheBytes is how much memory signals of items may take that were seen
 	// before.
 	CacheBytes int64 `env:"CACHE_BYTES" envDefault:"67108864"`
+	// MemoryBytes is how much memory may be taken by what is remembered of items that
+	// were let pass: their signals, since when, and how often. It is what predictions and
+	// the breakers of banks go by, and holds about 100,000 items as it is.
+	MemoryBytes int64 `env:"MEMORY_BYTES" envDefault:"67108864"`
+	// KnownAfter is how long ago an item must have been let pass first for the breaker of
+	// a bank to count how often it was asked for. 0 is at once, which lets whoever asks
+	// often enough for an item have it pass when it is listed.
+	KnownAfter time.Duration `env:"KNOWN_AFTER" envDefault:"24h"`
 }
 
 // Validate reports every setting that cannot work.
@@ -76,6 +85,12 @@ func (c Config) Validate() error {
 	}
 	if c.CacheBytes < 1<<20 || c.CacheBytes > 1<<40 {
 		problems = append(problems, fmt.Errorf("MEDIAGATE_SCAN_CACHE_BYTES must be from %d to %d", 1<<20, 1<<40))
+	}
+	if c.MemoryBytes < 1<<20 || c.MemoryBytes > 1<<40 {
+		problems = append(problems, fmt.Errorf("MEDIAGATE_SCAN_MEMORY_BYTES must be from %d to %d", 1<<20, 1<<40))
+	}
+	if c.KnownAfter < 0 {
+		problems = append(problems, errors.New("MEDIAGATE_SCAN_KNOWN_AFTER must be 0 or more"))
 	}
 	return errors.Join(problems...)
 }
@@ -103,16 +118,24 @@ type Scanner struct {
 	shared   *shared
 	slots    *slots
 	flights  flights
-	scans    *prometheus.HistogramVec
-	matched  *prometheus.CounterVec
-	joined   prometheus.Counter
+	memory   *memory
+	breaker  *breaker
+	reviewer Reviewer // nil if nobody reviews
+	// predicting has room for who predicts.
+	predicting chan struct{}
+	scans      *prometheus.HistogramVec
+	matched    *prometheus.CounterVec
+	monitored  *bankCounter
+	joined     prometheus.Counter
 }
 
 // New returns a Scanner that decodes in pool and judges by what is live. home is
 // nil if no homeserver is configured; with one, nothing is judged before every
 // exchange that is on has been through once.
 func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Client, log *slog.Logger) *Scanner {
+	past := newMemory(config.MemoryBytes)
 	return &Scanner{
+		memory: past, breaker: newBreaker(config.KnownAfter, past, log), predicting: make(chan struct{}, 1),
 		config: config, pool: pool, live: live, home: home, log: log,
 		cache: newCache(config.CacheBytes, newMonotonic()), shared: newShared(), slots: newSlots(config), flights: flights{running: make(map[flightKey]*flight)},
 		scans: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -124,6 +147,7 @@ func New(config Config, pool *media.Pool, live *bank.Live, home *homeserver.Clie
 			Name: "mediagate_matches_total",
 			Help: "Contents matched, by signal type and by whether the match blocks.",
 		}, []string{"type", "enforced"}),
+		monitored: newBankCounter("mediagate_monitor_matches_total", "Scans in which a bank matched that is in monitor, by bank."),
 		joined: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mediagate_scans_joined_total",
 			Help: "Scans that waited for another caller's download of the same item.",
@@ -149,9 +173,12 @@ func (s *Scanner) Share(client *redis.Client) {
 	}
 }
 
-// Run tells others what was found out until the context ends.
+// Run tells others what was found out, and what is held, until the context ends.
 func (s *Scanner) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	running.Go(func() { s.review(ctx) })
 	s.shared.run(ctx)
+	running.Wait()
 	return nil
 }
 
@@ -168,7 +195,7 @@ func (s *Scanner) Scan(ctx context.Context, api API, content []byte) (Verdict, e
 		if err != nil {
 			return Verdict{}, err
 		}
-		return s.judge(ctx, *signals)
+		return s.judge(ctx, nil, signals)
 	})
 }
 
@@ -226,15 +253,37 @@ func (s *Scanner) Ready() error {
 	return err
 }
 
-// judge decides by the newest index.
-func (s *Scanner) judge(ctx context.Context, signals media.Signals) (Verdict, error) {
+// judge decides by the newest index, and remembers what it lets pass. item is nil if
+// only bytes are known.
+func (s *Scanner) judge(ctx context.Context, item *media.URI, signals *media.Signals) (Verdict, error) {
 	ix, err := s.index()
 	if err != nil {
 		return Verdict{}, err
 	}
-	_, span := otel.Tracer("mediagate/scanner").Start(ctx, "bank.match")
+	ctx, span := otel.Tracer("mediagate/scanner").Start(ctx, "bank.match")
 	defer span.End()
-	return s.decide(ix, signals), nil
+	v := s.decide(ix, item, signals)
+	for v.Outcome == Blocked && s.breaker.trips(ctx, ix, &v) {
+		v = s.decide(ix, item, signals)
+	}
+	if v.Outcome.Allowed() {
+		s.memory.pass(signals)
+	}
+	s.countMonitored(v.Matches)
+	v.truncate()
+	return v, nil
+}
+
+// countMonitored counts the banks in monitor that match, each once.
+func (s *Scanner) countMonitored(matches []Match) {
+	var counted []int64
+	for i := range matches {
+		m := &matches[i]
+		if m.Bank.Monitor && (rules{}).counts(m) && !slices.Contains(counted, m.Bank.ID) {
+			counted = append(counted, m.Bank.ID)
+			s.monitored.inc(m.Bank.Name)
+		}
+	}
 }
 
 // MinQuality is the quality below which hashes are not matched.
@@ -248,6 +297,8 @@ func (s *Scanner) Describe(ch chan<- *prometheus.Desc) {
 	s.scans.Describe(ch)
 	s.matched.Describe(ch)
 	s.joined.Describe(ch)
+	s.monitored.Describe(ch)
+	s.breaker.holds.Describe(ch)
 	s.cache.lookups.Describe(ch)
 	s.shared.dropped.Describe(ch)
 }
@@ -257,6 +308,12 @@ func (s *Scanner) Collect(ch chan<- prometheus.Metric) {
 	s.scans.Collect(ch)
 	s.matched.Collect(ch)
 	s.joined.Collect(ch)
+	if ix, err := s.live.Load(); err == nil {
+		s.monitored.forget(ix)
+		s.breaker.holds.forget(ix)
+	}
+	s.monitored.Collect(ch)
+	s.breaker.holds.Collect(ch)
 	s.cache.lookups.Collect(ch)
 	s.shared.dropped.Collect(ch)
 }

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { workertest.Main(m) }
 // defaults are those of the variables; the test of the configuration says so.
 var defaults = scanner.Config{
 	MaxDistance: 31, MinQuality: 50, Downloads: 16, DownloadsPerOrigin: 4, Queue: 64, QueueWait: 2 * time.Second, CacheBytes: 64 << 20,
+	MemoryBytes: 64 << 20, KnownAfter: 24 * time.Hour,
 }
 
 // patient lets pictures take long: a busy machine must not change what is found
@@ -419,7 +420,7 @@ func TestValidate(t *testing.T) {
 		problems []string // the ends of variables
 	}{
 		"defaults": {defaults, nil},
-		"lowest":   {scanner.Config{Downloads: 1, DownloadsPerOrigin: 1, QueueWait: 1, CacheBytes: 1 << 20}, nil},
+		"lowest":   {scanner.Config{Downloads: 1, DownloadsPerOrigin: 1, QueueWait: 1, CacheBytes: 1 << 20, MemoryBytes: 1 << 20}, nil},
 		"highest": {with(func(c *scanner.Config) {
 			c.MaxDistance, c.MinQuality, c.Downloads, c.DownloadsPerOrigin = 64, 100, 1024, 1024
 		}), nil},
@@ -435,7 +436,10 @@ func TestValidate(t *testing.T) {
 		"no wait":           {with(func(c *scanner.Config) { c.QueueWait = 0 }), []string{"QUEUE_WAIT"}},
 		"small cache":       {with(func(c *scanner.Config) { c.CacheBytes = 1<<20 - 1 }), []string{"CACHE_BYTES"}},
 		"huge cache":        {with(func(c *scanner.Config) { c.CacheBytes = 1<<40 + 1 }), []string{"CACHE_BYTES"}},
-		"nothing set":       {scanner.Config{MaxDistance: 65, MinQuality: 101}, []string{"MAX_DISTANCE", "MIN_QUALITY", "DOWNLOADS", "DOWNLOADS_PER_ORIGIN", "QUEUE_WAIT", "CACHE_BYTES"}},
+		"small memory":      {with(func(c *scanner.Config) { c.MemoryBytes = 1<<20 - 1 }), []string{"MEMORY_BYTES"}},
+		"huge memory":       {with(func(c *scanner.Config) { c.MemoryBytes = 1<<40 + 1 }), []string{"MEMORY_BYTES"}},
+		"known before":      {with(func(c *scanner.Config) { c.KnownAfter = -1 }), []string{"KNOWN_AFTER"}},
+		"nothing set":       {scanner.Config{MaxDistance: 65, MinQuality: 101}, []string{"MAX_DISTANCE", "MIN_QUALITY", "DOWNLOADS", "DOWNLOADS_PER_ORIGIN", "QUEUE_WAIT", "CACHE_BYTES", "MEMORY_BYTES"}},
 	}
 	for name, tt := range tests {
 		err := tt.config.Validate()

@@ -58,34 +58,22 @@ const MaxMatches = 100
 // Match is one banked content that an item matches by one signal type.
 type Match struct {
 	bank.Match
-	// Enforced tells whether this match blocks.
+	// Enforced tells whether this match blocks. One that counts may still not: its bank
+	// is in monitor, or allows; an allowed picture is at least as near; too few other
+	// banks agree; or the content is held.
 	Enforced bool
-}
-
-// enforced applies what banks and contents say: a bank that is on, a content
-// that counts, and by MD5 alone only where the bank wants that.
-func enforced(m bank.Match) bool {
-	if !m.Enabled || m.Bank.Ratio <= 0 {
-		return false
-	}
-	switch m.Type {
-	case bank.MD5, bank.VideoMD5:
-		return m.Bank.MD5Enforce
-	case bank.PDQ, bank.SHA256:
-		return true
-	default:
-		return false
-	}
+	// Allowed tells that what matches is known to be harmless.
+	Allowed bool
 }
 
 // matches looks all signals of an item up. Of matches by pictures, it leaves out
-// what is not told anyway.
-func (s *Scanner) matches(ix *bank.Index, signals media.Signals) []Match {
+// what is not told anyway. Nothing is enforced yet.
+func (s *Scanner) matches(ix *bank.Index, signals *media.Signals, held func(content int64) bool) []Match {
 	found := append(ix.SHA256(signals.SHA256[:]), ix.MD5(signals.MD5[:])...)
 	hashes := slices.Clone(signals.Hashes)
 	hashes = slices.DeleteFunc(hashes, func(h media.Hash) bool { return h.Quality < s.config.MinQuality })
 	// One more than is told, to know that there are more.
-	found = append(found, ix.Nearest(hashes, s.config.MaxDistance, MaxMatches+1)...)
+	found = append(found, ix.Nearest(hashes, s.config.MaxDistance, MaxMatches+1, held)...)
 	// A content can have several signals of one type: the nearest is kept.
 	type key struct {
 		content int64
@@ -100,9 +88,14 @@ func (s *Scanner) matches(ix *bank.Index, signals media.Signals) []Match {
 	}
 	out := make([]Match, 0, len(nearest))
 	for _, m := range nearest {
-		out = append(out, Match{Match: m, Enforced: enforced(m)})
+		out = append(out, Match{Match: m})
 	}
-	slices.SortFunc(out, func(a, b Match) int {
+	return out
+}
+
+// order puts what blocks first, then what is nearest.
+func order(matches []Match) {
+	slices.SortFunc(matches, func(a, b Match) int {
 		if a.Enforced != b.Enforced {
 			if a.Enforced {
 				return -1
@@ -111,12 +104,14 @@ func (s *Scanner) matches(ix *bank.Index, signals media.Signals) []Match {
 		}
 		return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Content, b.Content), cmp.Compare(a.Type, b.Type))
 	})
-	return out
 }
 
-// decide turns a finished match into a verdict.
-func (s *Scanner) decide(ix *bank.Index, signals media.Signals) Verdict {
-	v := Verdict{Epoch: ix.Epoch(), Signals: signals, Matches: s.matches(ix, signals)}
+// decide turns a finished match into a verdict, with all that matches.
+func (s *Scanner) decide(ix *bank.Index, item *media.URI, signals *media.Signals) Verdict {
+	held := s.breaker.view(ix)
+	v := Verdict{Epoch: ix.Epoch(), Signals: *signals, Matches: append(s.matches(ix, signals, held), named(ix, item)...)}
+	rules{held: held}.apply(v.Matches)
+	order(v.Matches)
 	switch {
 	case len(v.Matches) > 0 && v.Matches[0].Enforced:
 		v.Outcome = Blocked
@@ -127,8 +122,12 @@ func (s *Scanner) decide(ix *bank.Index, signals media.Signals) Verdict {
 	default:
 		v.Outcome = Clean
 	}
+	return v
+}
+
+// truncate leaves out what is not told.
+func (v *Verdict) truncate() {
 	if len(v.Matches) > MaxMatches {
 		v.Matches, v.Truncated = v.Matches[:MaxMatches], true
 	}
-	return v
 }

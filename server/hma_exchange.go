@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,7 +36,7 @@ func (h *hma) exchangeAPI(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ours := api.Name == exchange.SynapseQuarantined && h.home != nil && h.home.HasToken()
+	ours := h.home != nil && h.home.HasToken()
 	return h.json(c, http.StatusOK, map[string]any{
 		"supports_authentification": len(api.Credential) > 0, "has_set_authentification": !stored.Empty() || ours,
 	})
@@ -104,6 +103,9 @@ func fieldsOf(o object) map[string]any {
 	fields := make(map[string]any, len(o))
 	for _, m := range o {
 		fields[m.key] = m.value
+		if n, ok := m.value.(integer); ok && n.IsInt64() {
+			fields[m.key] = n.Int64()
+		}
 	}
 	return fields
 }
@@ -124,7 +126,7 @@ func fieldsSchema(fields []exchange.Field) map[string]any {
 	list := []map[string]any{}
 	for _, f := range fields {
 		list = append(list, map[string]any{
-			"name": f.Name, "type": "string", "required": true, "default": nil, "help": f.Help, "choices": nil,
+			"name": f.Name, "type": string(f.Type), "required": !f.Optional, "default": f.Default, "help": f.Help, "choices": nil,
 		})
 	}
 	return map[string]any{"fields": list}
@@ -198,7 +200,7 @@ func newExchange(given object) (x bank.Exchange, err error) {
 	if !ok {
 		return x, badRequest("No such exchange type '%s'", pythonText(kind))
 	}
-	x.API = api.Name
+	x.API, x.Bank = api.Name, api.NewBank()
 	if x.Config, x.Enabled, err = readConfig(api, config); err != nil {
 		return x, err
 	}
@@ -214,7 +216,7 @@ func readConfig(api exchange.API, given object) (config string, enabled bool, er
 	config, err = api.CheckConfig(fieldsOf(given))
 	if field, ok := errors.AsType[*exchange.FieldError](err); ok {
 		if v, there := given.get(field.Field); there && field.Problem == "" {
-			return "", false, badRequest(failed, wrongType(field.Field, "str", v))
+			return "", false, badRequest(failed, wrongType(field.Field, pythonTypes[field.Type], v))
 		}
 		return "", false, badRequest(failed, field)
 	}
@@ -229,6 +231,11 @@ func readConfig(api exchange.API, given object) (config string, enabled bool, er
 		return "", false, badRequest(failed, wrongType("enabled", "bool", v))
 	}
 	return config, enabled, nil
+}
+
+// pythonTypes are the types of fields as HMA writes them.
+var pythonTypes = map[exchange.FieldType]string{
+	exchange.Text: "str", exchange.Number: "int", exchange.Flag: "bool", exchange.Texts: "list[str]",
 }
 
 // wrongType is what HMA says about a value of another type than the field's.
@@ -257,16 +264,23 @@ func (h *hma) exchange(c echo.Context) error {
 	if err != nil {
 		return exchangeErrors(c, err)
 	}
-	config := map[string]string{}
-	if err := json.Unmarshal([]byte(x.Config), &config); err != nil {
+	doc, err := parseJSON([]byte(x.Config))
+	if err != nil {
 		return fmt.Errorf("read configuration of exchange: %w", err)
 	}
+	config, _ := doc.(object)
 	api, _ := exchange.FindAPI(x.API)
 	var fields object
 	for _, f := range api.Config {
-		value, ok := config[f.Name]
-		if !ok && h.home != nil {
+		value, ok := config.get(f.Name)
+		switch {
+		case ok:
+		case f.Optional:
+			value = f.Default
+		case h.home != nil:
 			value = h.home.URL() // what is not configured follows the homeserver
+		default:
+			value = ""
 		}
 		fields = append(fields, member{f.Name, value})
 	}

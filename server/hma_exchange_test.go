@@ -35,7 +35,7 @@ func shownExchange(url, name string, enabled bool) string {
 
 func TestExchangeAPIs(t *testing.T) {
 	g := newGate(t, setup{})
-	g.get("/c/exchanges/apis").want(t, 200, `["synapse_quarantined"]`+"\n")
+	g.get("/c/exchanges/apis").want(t, 200, `["synapse_quarantined","matrix_policy_list"]`+"\n")
 	const path = "/c/exchanges/api/synapse_quarantined"
 	has := func(has bool) string {
 		return fmt.Sprintf(`{"has_set_authentification":%v,"supports_authentification":true}`+"\n", has)

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) { workertest.Main(m) }
 // scannerConfig holds the defaults of the variables.
 var scannerConfig = scanner.Config{
 	MaxDistance: 31, MinQuality: 50, Downloads: 16, DownloadsPerOrigin: 4, Queue: 64, QueueWait: 2 * time.Second, CacheBytes: 64 << 20,
+	MemoryBytes: 64 << 20, KnownAfter: 24 * time.Hour,
 }
 
 // gate is a whole mediagate behind a test server.

@@ -4,21 +4,14 @@
 package policyroom
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
+
+	"mediagate/homeserver"
 )
 
-// Event is what is needed of an event of a room.
-type Event struct {
-	ID       string          `json:"event_id"`
-	Type     string          `json:"type"`
-	StateKey *string         `json:"state_key"` // nil: no state event
-	Sender   string          `json:"sender"`
-	Content  json.RawMessage `json:"content"`
-	// Redacts is what rooms before version 11 have beside the content.
-	Redacts string `json:"redacts"`
-}
+// Event is what a homeserver says of an event of a room.
+type Event = homeserver.Event
 
 // Types of the events that are read.
 const (
@@ -26,6 +19,9 @@ const (
 	typePower     = "m.room.power_levels"
 	typeTombstone = "m.room.tombstone"
 	typeRedaction = "m.room.redaction"
+
+	// hashEvent is the type of rules that are made of bare hashes.
+	hashEvent = "m.policy.media_hash"
 )
 
 // kind is what a policy event is about.
@@ -40,7 +36,7 @@ const (
 // kinds are the types of policy events. Each spelling is a rule of its own: who has
 // used two must take both back.
 var kinds = map[string]kind{
-	"m.policy.media_hash":                      mediaHash,
+	hashEvent: mediaHash,
 	"space.midnightthoughts.policy.media_hash": mediaHash,
 	"m.policy.rule.mxc":                        mediaItem,
 	"org.matrix.msc4207.mxc":                   mediaItem,

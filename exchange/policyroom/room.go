@@ -1,23 +1,26 @@
 package policyroom
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"slices"
+	"strings"
 )
 
-// Key names a rule of a room: what is under it changes, and is taken back, as one.
-type Key struct{ Type, StateKey string }
-
-// maxKey is how long a type or a state key may be, in bytes, of the specification.
+// maxKey is how long a state key may be, in bytes, of the specification.
 const maxKey = 255
 
-// Room is the state of a policy room, as far as rules depend on it. The zero Room is
-// empty. It is not safe for concurrent use.
+// Room is the state of a policy room, as far as rules depend on it. It keeps what was
+// read of events, and no contents. The zero Room is empty. It is not safe for
+// concurrent use.
 type Room struct {
 	held   map[Key]held
 	places map[string]Key // of the events held, by id
-	create *Event
-	power  *Event
+	taken  int            // how many events have come since the snapshot
+	create *creation
+	levels *levels
+	// tombstone is the id of the event that has closed the room, empty for none.
+	tombstone string
 	// Successor is the room that a tombstone names, empty for none.
 	Successor string
 }
@@ -25,21 +28,32 @@ type Room struct {
 // held is a policy event in a room's state.
 type held struct {
 	id, sender string
+	since      int // the number of the event, 0 if it was in the snapshot
+	redacted   bool
+	redactedBy string // empty if that is not told
 	rule       *Rule
 	refused    []Refusal
 }
+
+// empty tells whether an event says nothing: it was redacted, or takes a rule back.
+func (h held) empty() bool { return h.rule == nil && h.refused == nil }
 
 // Replace makes the room's state that of a snapshot.
 func (r *Room) Replace(state []Event) {
 	*r = Room{held: make(map[Key]held), places: make(map[string]Key)}
 	for _, e := range state {
-		r.Set(e)
+		r.set(e, 0)
 	}
 }
 
 // Set takes a state event for the newest of its type and state key. Events of other
 // types are left alone.
 func (r *Room) Set(e Event) {
+	r.taken++
+	r.set(e, r.taken)
+}
+
+func (r *Room) set(e Event, since int) {
 	if e.StateKey == nil {
 		return
 	}
@@ -51,93 +65,88 @@ func (r *Room) Set(e Event) {
 		return
 	}
 	k, ok := kinds[e.Type]
-	if !ok || len(*e.StateKey) > maxKey {
+	if !ok {
 		return
 	}
+	h := held{id: e.ID, sender: e.Sender, since: since, redacted: e.RedactedBy != "", redactedBy: e.RedactedBy}
 	key := Key{e.Type, *e.StateKey}
+	switch {
+	case h.redacted: // whatever is left of it says nothing
+	case len(key.StateKey) > maxKey:
+		h.refused = []Refusal{KeyTooLong}
+	default:
+		if h.rule, h.refused = parse(k, e.Content); h.rule != nil {
+			h.rule.Sender = e.Sender
+		}
+	}
+	key.StateKey = shorten(key.StateKey)
 	if r.held == nil {
 		r.held, r.places = make(map[Key]held), make(map[string]Key)
 	}
-	delete(r.places, r.held[key].id)
-	rule, refused := parse(k, e.Content)
-	r.held[key] = held{e.ID, e.Sender, rule, refused}
+	old := r.held[key]
+	if old.redacted && old.id == e.ID {
+		return // no event comes back from that
+	}
+	if r.places[old.id] == key {
+		delete(r.places, old.id)
+	}
+	r.held[key] = h
 	r.places[e.ID] = key
+}
+
+// shorten keeps long state keys apart without keeping them.
+func shorten(stateKey string) string {
+	if len(stateKey) <= maxKey {
+		return stateKey
+	}
+	digest := sha256.Sum256([]byte(stateKey))
+	return strings.ToValidUTF8(stateKey[:64], "") + "…" + hex.EncodeToString(digest[:])
 }
 
 // setOwn takes an event about the room itself.
 func (r *Room) setOwn(e Event) {
 	switch e.Type {
 	case typeCreate:
-		r.create = &e
+		r.create = newCreation(e)
 	case typePower:
-		r.power = &e
+		r.levels = newLevels(e.Content)
 	default:
-		var c struct {
-			Successor string `json:"replacement_room"`
-		}
+		var c map[string]json.RawMessage
 		_ = json.Unmarshal(e.Content, &c) // what cannot be read names no room
-		r.Successor = c.Successor
+		if r.tombstone, r.Successor = e.ID, ""; len(c) == 0 {
+			r.tombstone = ""
+		}
+		r.Successor, _ = text(c["replacement_room"])
 	}
 }
 
 // Redact empties the event that a redaction is about. It tells whether that event is
 // part of the state; if not, it may be one that is still to come.
 func (r *Room) Redact(e Event) bool {
-	id := e.Redacts
-	var c struct {
-		Redacts string `json:"redacts"`
-	}
-	if json.Unmarshal(e.Content, &c) == nil && c.Redacts != "" { // from version 11 on
-		id = c.Redacts
+	id := redacts(e)
+	if id != "" && id == r.tombstone {
+		r.tombstone, r.Successor = "", ""
+		return true
 	}
 	key, ok := r.places[id]
-	if !ok {
+	if !ok || id == "" {
 		return false
 	}
-	r.held[key] = held{id: id, sender: r.held[key].sender}
+	h := r.held[key]
+	if !h.redacted {
+		h.redacted, h.redactedBy = true, e.Sender
+	}
+	h.rule, h.refused = nil, nil
+	r.held[key] = h
 	return true
 }
 
-// Trust is whose rules an operator lets count.
-type Trust struct {
-	// Senders are the users whose rules count; if there are none, those of all who
-	// have the power.
-	Senders []string
-	// MinPower is the power that a sender must have now, beside what the room
-	// demands for such events. Without it a room that lets everybody write would be
-	// everybody's list.
-	MinPower int64
-}
-
-// What is refused because of who sent it.
-const (
-	UntrustedSender Refusal = "untrusted_sender"
-	Powerless       Refusal = "powerless_sender"
-)
-
-// Rules returns what counts of the room's state, and how much is refused.
-func (r *Room) Rules(t Trust) (map[Key]Rule, map[Refusal]int) {
-	rules, refused := make(map[Key]Rule), make(map[Refusal]int)
-	p := newPowers(r.create, r.power)
-	for key, h := range r.held {
-		if h.rule == nil && h.refused == nil {
-			continue // taken back
-		}
-		power := p.of(h.sender)
-		switch {
-		case len(t.Senders) > 0 && !slices.Contains(t.Senders, h.sender):
-			refused[UntrustedSender]++
-			continue
-		case power < t.MinPower || power < p.needed(key.Type):
-			refused[Powerless]++
-			continue
-		}
-		for _, reason := range h.refused {
-			refused[reason]++
-		}
-		if h.rule != nil {
-			rules[key] = *h.rule
-		}
+// redacts is the event that a redaction is about, empty for none.
+func redacts(e Event) string {
+	var c map[string]json.RawMessage
+	_ = json.Unmarshal(e.Content, &c)                 // what cannot be read names no event
+	if id, ok := text(c["redacts"]); ok && id != "" { // from version 11 on
+		return id
 	}
-	return rules, refused
+	return e.Redacts
 }

@@ -13,32 +13,20 @@ import (
 
 // Rule is what one event bans. It has signals, an item, or servers.
 type Rule struct {
+	// Sender is who wrote the event.
+	Sender string
 	// Signals are hashes of media, at most one of each type.
 	Signals []bank.Signal
 	// Item is the SHA-256 of an mxc URI.
 	Item string
 	// Servers is a server's name, in which * and ? stand for others.
 	Servers string
-	// Recommendation is what the list would have done: ban, takedown, or empty.
+	// Recommendation is what the list would have done: ban, takedown, or empty. What
+	// is to be allowed is no rule that counts.
 	Recommendation string
 	// Harms are the identifiers of MSC4456, at most maxHarms.
 	Harms []string
 }
-
-// Refusal is why something in an event does not count. It is a label of metrics.
-type Refusal string
-
-// The refusals.
-const (
-	NotAnObject           Refusal = "not_an_object"
-	NoHash                Refusal = "no_hash"
-	MalformedHash         Refusal = "malformed_hash"
-	MissingQuality        Refusal = "missing_quality"
-	LowQuality            Refusal = "low_quality"
-	UnknownHashType       Refusal = "unknown_hash_type"
-	UnknownRecommendation Refusal = "unknown_recommendation"
-	MalformedEntity       Refusal = "malformed_entity"
-)
 
 // minQuality is the least quality that counts, of MSC4113.
 const minQuality = 50
@@ -48,6 +36,20 @@ const (
 	maxHarm   = 128 // bytes
 	maxEntity = 255 // bytes, of a server's name
 )
+
+// targets are what a rule is about, comparable with those of others.
+func (r *Rule) targets() (list [][2]string) {
+	for _, s := range r.Signals {
+		list = append(list, [2]string{string(s.Type), s.Value})
+	}
+	if r.Item != "" {
+		list = append(list, [2]string{"item", r.Item})
+	}
+	if r.Servers != "" {
+		list = append(list, [2]string{"servers", strings.ToLower(r.Servers)})
+	}
+	return list
+}
 
 // hashTypes are the names of hashes, by how they are spelt. The first spelling that
 // an event has of a type counts.
@@ -61,16 +63,29 @@ var hashTypes = []struct {
 	{"io.github.mediagate.sha256", bank.SHA256},
 }
 
-// recommendations are those that ban, by how they are spelt.
+// recommendations are those that are known, by how they are spelt.
 var recommendations = map[string]string{
 	"m.ban": "ban", "org.matrix.mjolnir.ban": "ban",
 	"m.takedown": "takedown", "org.matrix.msc4204.takedown": "takedown",
+	"m.allow": allow, "org.matrix.mjolnir.allow": allow, "fi.mau.meowlnir.unban": allow,
 }
 
-// parse reads a policy event. The rule is nil if the event bans nothing: it was
+// allow is the recommendation of what bans nothing.
+const allow = "allow"
+
+// parse reads a policy event. The rule is nil if the event says nothing: it was
 // emptied, which is how a rule is removed, or nothing in it counts. Parts of an event
-// may be refused and others count.
+// may be refused and others count. A rule that allows is refused, and told for what
+// it contradicts.
 func parse(k kind, content json.RawMessage) (*Rule, []Refusal) {
+	rule, refused := parseRule(k, content)
+	if rule != nil && rule.Recommendation == allow {
+		refused = append(refused, RecommendsAllowing)
+	}
+	return rule, refused
+}
+
+func parseRule(k kind, content json.RawMessage) (*Rule, []Refusal) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(content, &fields); err != nil || fields == nil {
 		return nil, []Refusal{NotAnObject}
@@ -184,7 +199,7 @@ func (r *Rule) readServers(fields map[string]json.RawMessage) (*Rule, []Refusal)
 }
 
 func notInServerName(c rune) bool {
-	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-.:[]*?", c))
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-.:[]*?", c)
 }
 
 // recommendation reads what a list would have done, if that is known.
@@ -213,7 +228,7 @@ func harms(fields map[string]json.RawMessage) (list []string) {
 }
 
 func notInHarm(c rune) bool {
-	return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
+	return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
 }
 
 // text reads a JSON string.

@@ -61,7 +61,10 @@ func TestHashesAreReadInEveryForm(t *testing.T) {
 		"spaces":             {`{"io.github.mediagate.md5":{"hash":" ` + someDigest + `"}}`, nil, []Refusal{MalformedHash}},
 		"hash is a list":     {`{"m.pdqhash":{"hash":["` + someHash + `"],"quality":100}}`, nil, []Refusal{MalformedHash}},
 		"null hash":          {`{"m.pdqhash":null}`, nil, []Refusal{MalformedHash}},
-		"unknown wish":       {`{"m.pdqhash":{"hash":"` + someHash + `","quality":100},"recommendation":"org.matrix.mjolnir.allow"}`, nil, []Refusal{UnknownRecommendation}},
+		"unknown wish":       {`{"m.pdqhash":{"hash":"` + someHash + `","quality":100},"recommendation":"m.watch"}`, nil, []Refusal{UnknownRecommendation}},
+		"allowed":            {`{"m.pdqhash":{"hash":"` + someHash + `","quality":100},"recommendation":"m.allow"}`, &Rule{Signals: pdq(100), Recommendation: "allow"}, []Refusal{RecommendsAllowing}},
+		"allowed by Mjolnir": {`{"m.pdqhash":{"hash":"` + someHash + `","quality":100},"recommendation":"org.matrix.mjolnir.allow"}`, &Rule{Signals: pdq(100), Recommendation: "allow"}, []Refusal{RecommendsAllowing}},
+		"unbanned":           {`{"m.pdqhash":{"hash":"` + someHash + `","quality":100},"recommendation":"fi.mau.meowlnir.unban"}`, &Rule{Signals: pdq(100), Recommendation: "allow"}, []Refusal{RecommendsAllowing}},
 		"wish of other kind": {`{"m.pdqhash":{"hash":"` + someHash + `","quality":100},"recommendation":["m.ban"]}`, nil, []Refusal{UnknownRecommendation}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,122 @@
+package exchange
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"mediagate/bank"
+	"mediagate/exchange/policyroom"
+	"mediagate/pdq"
+)
+
+// serversOff is why rules about servers do not count.
+const serversOff policyroom.Refusal = "servers_off"
+
+// policyBatch is how many entries one commit banks.
+const policyBatch = 500
+
+// reconcile brings the bank to what the room, and those who run this server, let count.
+func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bool, err error) {
+	allowed, err := p.store.AllowedHashes(ctx)
+	if err != nil {
+		return false, err
+	}
+	trust := p.config.trust()
+	near := pdq.NewIndex(allowed)
+	trust.Lint = func(r policyroom.Rule) []policyroom.Refusal {
+		refused := policyroom.Lint(r, near, p.Fetcher.config.MaxDistance)
+		if r.Servers != "" && !p.config.Servers {
+			refused = append(refused, serversOff)
+		}
+		return refused
+	}
+	reading := p.room.Rules(trust, slices.Sorted(maps.Keys(p.banked)))
+	put, err := p.additions(x, &reading)
+	if err != nil {
+		return false, err
+	}
+	p.report = reading.Report
+	removed := reading.Removed
+	if len(put)+len(removed) == 0 && x.Completed {
+		return false, nil
+	}
+	// What is lifted is lifted with the first of what is banked.
+	for first := true; first || len(put) > 0; first = false {
+		batch := put[:min(len(put), policyBatch)]
+		put = put[len(batch):]
+		f := bank.Fetched{Put: batch, Removed: removed, Completed: len(put) == 0}
+		if err := p.commit(x, x.Checkpoint, f); err != nil {
+			p.read = time.Time{} // what is banked is to be read again
+			return changed, err
+		}
+		for _, c := range batch {
+			p.banked[c.Key] = true
+		}
+		for _, key := range removed {
+			delete(p.banked, key)
+		}
+		p.items.WithLabelValues(x.Name, "banked").Add(float64(len(batch)))
+		p.items.WithLabelValues(x.Name, released).Add(float64(len(removed)))
+		changed, removed = true, nil
+	}
+	return changed, nil
+}
+
+// additions are the rules that are to be banked now. Who subscribes to a list takes it as
+// it is; later its senders' pace is limited, but for what takes the place of a rule that
+// is banked: a gap between the two would let pass what both ban.
+func (p *policyList) additions(x bank.Exchange, reading *policyroom.Reading) (put []bank.SourceContent, err error) {
+	now := time.Now()
+	p.retry = time.Time{}
+	taken := make(map[policyroom.Key]bool)
+	for source := range p.banked {
+		key, _, _ := policyroom.ParseSource(source) // what cannot be read takes no place
+		taken[key] = true
+	}
+	for _, source := range slices.Sorted(maps.Keys(reading.Rules)) {
+		if p.banked[source] {
+			continue
+		}
+		rule := reading.Rules[source]
+		key, event, err := policyroom.ParseSource(source)
+		if err != nil {
+			return nil, err
+		}
+		if x.Completed && !taken[key] && !p.pace.Accept(rule.Sender, now, int(p.config.MaxAdditions)) {
+			reading.Add(policyroom.Refused{Key: key, EventID: event, Sender: rule.Sender, Reason: policyroom.TooManyAdditions})
+			p.retry = now.Add(paceEvery)
+			continue
+		}
+		content, err := sourceOf(source, rule)
+		if err != nil {
+			return nil, err
+		}
+		put = append(put, content)
+	}
+	return put, nil
+}
+
+// sourceOf is what is banked of a rule.
+func sourceOf(key string, r policyroom.Rule) (bank.SourceContent, error) {
+	c := bank.SourceContent{Key: key, Signals: r.Signals, Named: bank.Named{Item: r.Item, Servers: r.Servers}, Alone: true}
+	if r.Recommendation == "" && len(r.Harms) == 0 {
+		return c, nil
+	}
+	labels := make(map[string]any)
+	if r.Recommendation != "" {
+		labels["recommendation"] = r.Recommendation
+	}
+	if len(r.Harms) > 0 {
+		labels["harms"] = r.Harms
+	}
+	raw, err := json.Marshal(map[string]any{"json": labels})
+	if err != nil {
+		return c, fmt.Errorf("label a rule: %w", err)
+	}
+	c.Metadata = string(raw)
+	return c, nil
+}

@@ -1,0 +1,297 @@
+package exchange
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"mediagate/exchange/policyroom"
+	"mediagate/homeserver"
+)
+
+// syncer asks one homeserver, as one user, for what is new in all rooms that somebody
+// follows: one request for all of them. It runs while there is somebody.
+type syncer struct {
+	client *homeserver.Client
+	log    *slog.Logger
+	stop   context.CancelFunc
+	ended  chan struct{}
+
+	mu    sync.Mutex
+	feeds map[*feed]struct{}
+	since string // empty before the first answer
+	// interrupt ends the request that waits for news.
+	interrupt context.CancelFunc
+	invites   map[string][]string // who invited our user, by room
+}
+
+// feed is what a follower of a room is told. All is guarded by its syncer.
+//
+// A follower reads the room's state whenever it is stale, and applies events in
+// between. What came while it read may be older than what it read, so events are kept
+// until an answer has come that was asked for afterwards: then all there is since
+// before the reading is there, in its order, and ends in the room's state of now.
+type feed struct {
+	room    string
+	wake    chan struct{}
+	begun   chan struct{} // closed when state can be read that later events follow on
+	events  []homeserver.Event
+	stale   bool
+	reading bool
+	readAt  time.Time // when the state was read last
+	settled bool      // has an answer come that was asked for since?
+	left    bool
+	synced  time.Time // when the homeserver last said what is new
+	err     error     // why it does not
+}
+
+// Bounds of a syncer.
+const (
+	pollTimeout = 30 * time.Second
+	// pollGap is the least time from one request to the next.
+	pollGap = 50 * time.Millisecond
+	// maxQueued is how many events wait for a follower; with more, the whole state is
+	// read instead.
+	maxQueued       = 2000
+	firstSyncRetry  = 500 * time.Millisecond
+	lastSyncRetry   = 15 * time.Second
+	maxInvitedRooms = 1000
+)
+
+func newSyncer(client *homeserver.Client, log *slog.Logger) *syncer {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &syncer{client: client, log: log, stop: stop, ended: make(chan struct{}), feeds: make(map[*feed]struct{}), invites: make(map[string][]string)}
+	go s.run(ctx)
+	return s
+}
+
+// syncerKey is whom a syncer asks, and as whom.
+type syncerKey struct {
+	address string
+	as      [sha256.Size]byte
+}
+
+// followRoom follows a room by the syncer for all rooms of its user.
+func (f *Fetcher) followRoom(client *homeserver.Client, room string, wake chan struct{}) (*syncer, *feed) {
+	f.syncing.Lock()
+	defer f.syncing.Unlock()
+	key := syncerKey{client.URL(), client.Service().Digest()}
+	s := f.syncers[key]
+	if s == nil {
+		s = newSyncer(client, f.log)
+		f.syncers[key] = s
+	}
+	return s, s.follow(room, wake)
+}
+
+func (f *Fetcher) unfollowRoom(s *syncer, of *feed) {
+	f.syncing.Lock()
+	defer f.syncing.Unlock()
+	if s.leave(of) {
+		maps.DeleteFunc(f.syncers, func(_ syncerKey, other *syncer) bool { return other == s })
+	}
+}
+
+// follow tells, until leave, what happens in a room. wake is notified of it.
+func (s *syncer) follow(room string, wake chan struct{}) *feed {
+	f := &feed{room: room, wake: wake, begun: make(chan struct{}), stale: true}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feeds[f] = struct{}{}
+	if s.since != "" {
+		close(f.begun)
+	}
+	if s.interrupt != nil {
+		s.interrupt() // it does not ask for this room
+	}
+	return f
+}
+
+// leave ends a feed, and tells whether it was the last one: then the syncer has ended.
+func (s *syncer) leave(f *feed) (last bool) {
+	s.mu.Lock()
+	delete(s.feeds, f)
+	last = len(s.feeds) == 0
+	s.mu.Unlock()
+	if last {
+		s.stop()
+		<-s.ended
+	}
+	return last
+}
+
+// run asks until the syncer is stopped.
+func (s *syncer) run(ctx context.Context) {
+	defer close(s.ended)
+	for failures := 0; ctx.Err() == nil; {
+		began := time.Now()
+		pause := pollGap
+		err := s.poll(ctx, began)
+		if err != nil {
+			pause = min(firstSyncRetry<<min(failures, 10), lastSyncRetry)
+			failures++
+			if status, ok := errors.AsType[*homeserver.StatusError](err); ok {
+				pause = max(pause, min(status.RetryAfter, time.Minute))
+			}
+		} else {
+			failures = 0
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(began.Add(pause))):
+		}
+	}
+}
+
+// poll asks once and tells the followers.
+func (s *syncer) poll(ctx context.Context, began time.Time) error {
+	attempt, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.interrupt = cancel
+	r := homeserver.SyncRequest{Since: s.since, Types: policyroom.Types(), Timeout: pollTimeout}
+	var asked []*feed
+	for f := range s.feeds {
+		asked = append(asked, f)
+		if !slices.Contains(r.Rooms, f.room) {
+			r.Rooms = append(r.Rooms, f.room)
+		}
+		if !f.settled && !f.reading && !f.readAt.IsZero() {
+			r.Timeout = 0 // it waits for an answer, and not for news
+		}
+	}
+	s.mu.Unlock()
+	slices.Sort(r.Rooms)
+	if r.Since == "" {
+		r.Timeout = 0
+	}
+	answer, err := s.client.Sync(attempt, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interrupt = nil
+	switch {
+	case err == nil:
+		s.deliver(answer, asked, began, r.Since == "")
+	case ctx.Err() != nil || attempt.Err() != nil:
+		return nil
+	case isBadSince(err) && r.Since != "":
+		s.log.WarnContext(ctx, "policy rooms are read anew", "err", err)
+		s.since = ""
+		return nil
+	default:
+		for _, f := range asked {
+			f.err = err
+			if f.synced.IsZero() {
+				notify(f.wake)
+			}
+		}
+	}
+	return err
+}
+
+// isBadSince tells errors that end with beginning anew: too much is new to be read
+// at once, or the homeserver does not know any more where that was.
+func isBadSince(err error) bool {
+	status, ok := errors.AsType[*homeserver.StatusError](err)
+	return errors.Is(err, homeserver.ErrTooLong) || ok && status.Status == http.StatusBadRequest
+}
+
+// deliver gives what is new to those for whom it was asked.
+func (s *syncer) deliver(answer homeserver.SyncResponse, asked []*feed, began time.Time, anew bool) {
+	s.since = answer.Next
+	for _, invite := range answer.Invites {
+		if from := s.invites[invite.Room]; len(s.invites) < maxInvitedRooms && !slices.Contains(from, invite.Inviter) {
+			s.invites[invite.Room] = append(from, invite.Inviter)
+		}
+	}
+	now := time.Now()
+	for _, f := range asked {
+		f.err, f.synced = nil, now
+		select {
+		case <-f.begun:
+		default:
+			close(f.begun)
+			notify(f.wake)
+		}
+		if !f.reading && f.readAt.Before(began) && !f.settled {
+			f.settled = true
+			notify(f.wake)
+		}
+		room, joined := answer.Joined[f.room]
+		switch {
+		case anew || room.Limited || len(f.events)+len(room.Events) > maxQueued:
+			f.stale, f.events = true, nil
+			notify(f.wake)
+		case len(room.Events) > 0:
+			f.events = append(f.events, room.Events...)
+			notify(f.wake)
+		}
+		left := slices.Contains(answer.Left, f.room)
+		if f.left != left && (left || joined) {
+			f.left = left
+			notify(f.wake)
+		}
+	}
+}
+
+// look takes what a follower is to do next: read the state, or apply events.
+func (s *syncer) look(f *feed) (events []homeserver.Event, stale bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.stale || !f.settled {
+		return nil, f.stale
+	}
+	events, f.events = f.events, nil
+	return events, false
+}
+
+// stale has a follower read the state again.
+func (s *syncer) setStale(f *feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.stale = true
+}
+
+// read has a follower read the state.
+func (s *syncer) read(f *feed, do func() error) error {
+	s.mu.Lock()
+	f.stale, f.reading, f.settled, f.events = false, true, false, nil
+	s.mu.Unlock()
+	err := do()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.reading, f.readAt = false, time.Now()
+	if err != nil {
+		f.stale = true
+	}
+	if s.interrupt != nil {
+		s.interrupt() // an answer is wanted that was asked for now
+	}
+	return err
+}
+
+// condition is how a feed goes.
+type condition struct {
+	synced time.Time
+	left   bool
+	err    error
+}
+
+func (s *syncer) condition(f *feed) condition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return condition{f.synced, f.left, f.err}
+}
+
+// invitersTo tells who has invited our user into a room, and clears that.
+func (s *syncer) invitersTo(room string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.invites[room])
+}

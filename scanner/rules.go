@@ -1,0 +1,83 @@
+package scanner
+
+import "mediagate/bank"
+
+// rules say which matches of an item block.
+type rules struct {
+	// held tells contents that the breaker keeps from blocking; nil for none.
+	held func(content int64) bool
+	// what, if not nil, is a bank that is taken to be in monitor, or not to be.
+	what *supposition
+}
+
+// supposition is what a bank is taken for.
+type supposition struct {
+	bank    int64
+	monitor bool
+}
+
+// apply sets Enforced and Allowed of all matches of one item. All of a bank's must be
+// there, or so many that none left out is of another kind.
+func (r rules) apply(matches []Match) {
+	spared := r.spared(matches)
+	near := func(m *Match) bool { return m.Type == bank.PDQ && r.blocks(m) && m.Distance < spared }
+	agreeing := make(map[int64]struct{}) // banks near the item
+	for i := range matches {
+		if m := &matches[i]; near(m) {
+			agreeing[m.Bank.ID] = struct{}{}
+		}
+	}
+	for i := range matches {
+		m := &matches[i]
+		m.Allowed = m.Bank.Allow && r.counts(m)
+		m.Enforced = r.blocks(m)
+		if m.Enforced && m.Type == bank.PDQ {
+			m.Enforced = near(m) && len(agreeing)-1 >= m.Bank.Agree // the bank is one of them
+		}
+	}
+}
+
+// spared returns the distance from which on no picture blocks for being near: that of
+// the nearest allowed one. What was allowed by its very bytes is at distance 0; anyone
+// can make two files of one MD5, so that by MD5 nothing is allowed.
+func (r rules) spared(matches []Match) int {
+	least := noneSpared
+	for i := range matches {
+		if m := &matches[i]; m.Bank.Allow && r.counts(m) && (m.Type == bank.PDQ || m.Type == bank.SHA256) {
+			least = min(least, m.Distance) // 0 for digests
+		}
+	}
+	return least
+}
+
+// noneSpared is farther than any picture from any other.
+const noneSpared = 1 << 10
+
+// blocks tells whether a match is one that its bank would block by, whatever the others
+// are.
+func (r rules) blocks(m *Match) bool {
+	return r.counts(m) && !m.Bank.Allow && !r.monitored(m.Bank) && (r.held == nil || !r.held(m.Content))
+}
+
+func (r rules) monitored(b bank.Bank) bool {
+	if r.what != nil && r.what.bank == b.ID {
+		return r.what.monitor
+	}
+	return b.Monitor
+}
+
+// counts applies what banks and contents say: a bank that is on, a content that
+// counts, and by MD5 alone only where the bank wants that.
+func (rules) counts(m *Match) bool {
+	if !m.Enabled || m.Bank.Ratio <= 0 {
+		return false
+	}
+	switch m.Type {
+	case bank.MD5, bank.VideoMD5:
+		return m.Bank.MD5Enforce
+	case bank.PDQ, bank.SHA256, bank.NamedItem, bank.NamedServer:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,360 @@
+package scanner_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mediagate/bank"
+	"mediagate/internal/workertest"
+	"mediagate/media"
+	"mediagate/pdq"
+	"mediagate/scanner"
+)
+
+// pictured is what a picture of that hash is, whose bytes nothing else has.
+func pictured(n int, h pdq.Hash) *media.Signals {
+	s := &media.Signals{Kind: media.Photo, Type: "image/png", Size: 1, Hashes: []media.Hash{{PDQ: h, Quality: 100}}}
+	binary.LittleEndian.PutUint64(s.SHA256[:], uint64(n)+1)
+	binary.LittleEndian.PutUint64(s.MD5[:], uint64(n)+1)
+	return s
+}
+
+func digestOf(kind bank.SignalType, s *media.Signals) bank.Signal {
+	if kind == bank.SHA256 {
+		return bank.Signal{Type: kind, Value: string(s.SHA256[:]), Quality: bank.NoQuality}
+	}
+	return bank.Signal{Type: kind, Value: string(s.MD5[:]), Quality: bank.NoQuality}
+}
+
+func someHash(rng *rand.Rand) pdq.Hash {
+	return pdq.Hash{rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64()}
+}
+
+// apart flips the first bits of a hash.
+func apart(h pdq.Hash, bits int) pdq.Hash {
+	h[0] ^= 1<<bits - 1
+	return h
+}
+
+// judge decides about what must not fail.
+func (b *bench) judge(t *testing.T, s *media.Signals) scanner.Verdict {
+	t.Helper()
+	v, err := b.Judge(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// set changes a bank.
+func (b *bench) set(t *testing.T, name string, u bank.Settings) {
+	t.Helper()
+	if _, err := b.store.UpdateBank(t.Context(), name, u); err != nil {
+		t.Fatal(err)
+	}
+	b.sync(t)
+}
+
+// told says of matches what bank and signal type they are of, how near, and what
+// follows from them.
+func told(matches []scanner.Match) []string {
+	var out []string
+	for _, m := range matches {
+		text := fmt.Sprintf("%s %s %d", m.Bank.Name, m.Type, m.Distance)
+		if m.Enforced {
+			text += " blocks"
+		}
+		if m.Allowed {
+			text += " allowed"
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// TestWhatBanksSayOfOneAnother has a picture match contents of several banks. Each is
+// "BANK type distance", and "off" where the content is disabled.
+func TestWhatBanksSayOfOneAnother(t *testing.T) {
+	pool := workertest.Pool(t, patient)
+	banks := []bank.Bank{
+		{Name: "ON", Ratio: 1, MD5Enforce: true}, {Name: "OFF"}, {Name: "ALSO", Ratio: 1},
+		{Name: "WATCHED", Ratio: 1, Monitor: true, MD5Enforce: true},
+		{Name: "GOOD", Ratio: 1, Allow: true, MD5Enforce: true}, {Name: "GOODOFF", Allow: true},
+		{Name: "ONE", Ratio: 1, Agree: 1}, {Name: "TWO", Ratio: 1, Agree: 2}, {Name: "ALSOONE", Ratio: 1, Agree: 1},
+	}
+	tests := map[string]struct {
+		banked  string
+		outcome scanner.Outcome
+		matches []string
+	}{
+		"monitor":                       {"WATCHED pdq 3", scanner.Clean, []string{"WATCHED pdq 3"}},
+		"monitor, same bytes":           {"WATCHED sha256 0, WATCHED md5 0", scanner.Clean, []string{"WATCHED sha256 0", "WATCHED md5 0"}},
+		"monitor beside one that is on": {"WATCHED pdq 3, ON pdq 9", scanner.Blocked, []string{"ON pdq 9 blocks", "WATCHED pdq 3"}},
+
+		"allowed":                    {"GOOD pdq 3", scanner.Clean, []string{"GOOD pdq 3 allowed"}},
+		"allowed, same bytes":        {"GOOD sha256 0", scanner.Clean, []string{"GOOD sha256 0 allowed"}},
+		"allowed is nearer":          {"GOOD pdq 3, ON pdq 4", scanner.Clean, []string{"GOOD pdq 3 allowed", "ON pdq 4"}},
+		"allowed is as near":         {"ON pdq 4, GOOD pdq 4", scanner.Clean, []string{"ON pdq 4", "GOOD pdq 4 allowed"}},
+		"allowed is farther":         {"GOOD pdq 5, ON pdq 4", scanner.Blocked, []string{"ON pdq 4 blocks", "GOOD pdq 5 allowed"}},
+		"nearest of the allowed":     {"GOOD pdq 30, GOOD pdq 2, ON pdq 4", scanner.Clean, []string{"GOOD pdq 2 allowed", "ON pdq 4", "GOOD pdq 30 allowed"}},
+		"between two that are on":    {"ON pdq 2, GOOD pdq 3, ALSO pdq 4", scanner.Blocked, []string{"ON pdq 2 blocks", "GOOD pdq 3 allowed", "ALSO pdq 4"}},
+		"allowed, same file on":      {"GOOD pdq 0, ON sha256 0", scanner.Blocked, []string{"ON sha256 0 blocks", "GOOD pdq 0 allowed"}},
+		"allowed, same MD5 on":       {"GOOD sha256 0, ON md5 0", scanner.Blocked, []string{"ON md5 0 blocks", "GOOD sha256 0 allowed"}},
+		"bytes allowed, near is on":  {"GOOD sha256 0, ON pdq 0", scanner.Clean, []string{"GOOD sha256 0 allowed", "ON pdq 0"}},
+		"MD5 allowed, near is on":    {"GOOD md5 0, ON pdq 1", scanner.Blocked, []string{"ON pdq 1 blocks", "GOOD md5 0 allowed"}},
+		"allowed in a bank off":      {"GOODOFF pdq 0, ON pdq 1", scanner.Blocked, []string{"ON pdq 1 blocks", "GOODOFF pdq 0"}},
+		"allowed content off":        {"GOOD pdq 0 off, ON pdq 1", scanner.Blocked, []string{"ON pdq 1 blocks", "GOOD pdq 0"}},
+		"allowed bytes content off":  {"GOOD sha256 0 off, ON pdq 1", scanner.Blocked, []string{"ON pdq 1 blocks", "GOOD sha256 0"}},
+		"allowed beyond the limit":   {"GOOD pdq 32, ON pdq 31", scanner.Blocked, []string{"ON pdq 31 blocks"}},
+		"allowed beside one watched": {"GOOD pdq 3, WATCHED pdq 2", scanner.Clean, []string{"WATCHED pdq 2", "GOOD pdq 3 allowed"}},
+
+		"nobody agrees":               {"ONE pdq 3", scanner.Clean, []string{"ONE pdq 3"}},
+		"one agrees":                  {"ONE pdq 3, ON pdq 9", scanner.Blocked, []string{"ONE pdq 3 blocks", "ON pdq 9 blocks"}},
+		"its own do not agree":        {"ONE pdq 3, ONE pdq 4", scanner.Clean, []string{"ONE pdq 3", "ONE pdq 4"}},
+		"two agree with each other":   {"ONE pdq 3, ALSOONE pdq 4", scanner.Blocked, []string{"ONE pdq 3 blocks", "ALSOONE pdq 4 blocks"}},
+		"one is not two":              {"TWO pdq 3, ONE pdq 9", scanner.Blocked, []string{"ONE pdq 9 blocks", "TWO pdq 3"}},
+		"two of one bank are not two": {"TWO pdq 3, ONE pdq 9, ONE pdq 10", scanner.Blocked, []string{"ONE pdq 9 blocks", "ONE pdq 10 blocks", "TWO pdq 3"}},
+		"two are two":                 {"TWO pdq 3, ON pdq 9, ALSO pdq 10", scanner.Blocked, []string{"TWO pdq 3 blocks", "ON pdq 9 blocks", "ALSO pdq 10 blocks"}},
+		"one watched does not agree":  {"ONE pdq 3, WATCHED pdq 2", scanner.Clean, []string{"WATCHED pdq 2", "ONE pdq 3"}},
+		"one off does not agree":      {"ONE pdq 3, OFF pdq 2", scanner.Clean, []string{"OFF pdq 2", "ONE pdq 3"}},
+		"one allowed does not agree":  {"ONE pdq 3, GOOD pdq 4", scanner.Clean, []string{"ONE pdq 3", "GOOD pdq 4 allowed"}},
+		"disabled does not agree":     {"ONE pdq 3, ON pdq 2 off", scanner.Clean, []string{"ON pdq 2", "ONE pdq 3"}},
+		"cancelled does not agree":    {"ONE pdq 3, ON pdq 5, GOOD pdq 4", scanner.Clean, []string{"ONE pdq 3", "GOOD pdq 4 allowed", "ON pdq 5"}},
+		"same bytes do not agree":     {"ONE pdq 3, ALSO md5 0", scanner.Clean, []string{"ALSO md5 0", "ONE pdq 3"}},
+		"same bytes need nobody":      {"TWO sha256 0", scanner.Blocked, []string{"TWO sha256 0 blocks"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, defaults, pool, banks...)
+			item := pictured(1, someHash(rand.New(rand.NewPCG(1, 1))))
+			for banked := range strings.SplitSeq(tt.banked, ", ") {
+				var to, kind, state string
+				var distance int
+				_, _ = fmt.Sscan(banked, &to, &kind, &distance, &state)
+				signal := listed(t, apart(item.Hashes[0].PDQ, distance))
+				if kind != "pdq" {
+					signal = digestOf(bank.SignalType(kind), item)
+				}
+				id := b.add(t, to, signal)
+				if until := bank.DisabledForever; state == "off" {
+					if _, err := b.store.UpdateContent(t.Context(), to, id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			b.sync(t)
+			v := b.judge(t, item)
+			if v.Outcome != tt.outcome {
+				t.Errorf("%s, want %s", v.Outcome, tt.outcome)
+			}
+			if diff := cmp.Diff(tt.matches, told(v.Matches)); diff != "" {
+				t.Errorf("matches (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestManyOfOneBankHideNothing puts more contents near a picture than are told of, and one
+// of another bank farther away, on which it depends whether it is blocked.
+func TestManyOfOneBankHideNothing(t *testing.T) {
+	pool := workertest.Pool(t, patient)
+	many := scanner.MaxMatches + 10
+	tests := map[string]struct {
+		near, far bank.Bank
+		from, at  int // how near the many, from the nearest on, and the one
+		want      scanner.Outcome
+	}{
+		"watched hides none that blocks":      {bank.Bank{Ratio: 1, Monitor: true}, bank.Bank{Ratio: 1}, 1, 20, scanner.Blocked},
+		"agreeing hides none that blocks":     {bank.Bank{Ratio: 1, Agree: 2}, bank.Bank{Ratio: 1}, 1, 20, scanner.Blocked},
+		"nor one that agrees":                 {bank.Bank{Ratio: 1, Agree: 1}, bank.Bank{Ratio: 1, Agree: 1}, 1, 20, scanner.Blocked},
+		"blocking hides none that allows":     {bank.Bank{Ratio: 1}, bank.Bank{Ratio: 1, Allow: true}, 5, 5, scanner.Clean},
+		"watched hides none that allows":      {bank.Bank{Ratio: 1, Monitor: true}, bank.Bank{Ratio: 1, Allow: true}, 1, 3, scanner.Clean},
+		"allowing hides none that is as near": {bank.Bank{Ratio: 1, Allow: true}, bank.Bank{Ratio: 1}, 5, 4, scanner.Blocked},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.near.Name, tt.far.Name = "NEAR", "FAR"
+			b := newBench(t, defaults, pool, tt.near, tt.far)
+			item := pictured(1, someHash(rand.New(rand.NewPCG(1, 1))))
+			for i := range many {
+				h := apart(item.Hashes[0].PDQ, tt.from)
+				b.add(t, "NEAR", listed(t, h), bank.Signal{Type: bank.MD5, Value: fmt.Sprintf("%016d", i)})
+			}
+			b.add(t, "FAR", listed(t, apart(item.Hashes[0].PDQ, tt.at)))
+			b.sync(t)
+			v := b.judge(t, item)
+			if v.Outcome != tt.want || !v.Truncated || len(v.Matches) != scanner.MaxMatches {
+				t.Errorf("%s with %d matches, truncated %v, want %s", v.Outcome, len(v.Matches), v.Truncated, tt.want)
+			}
+		})
+	}
+}
+
+// plain is one banked signal, as a test knows it.
+type plain struct {
+	id      int64
+	bank    string
+	kind    bank.SignalType
+	hash    pdq.Hash
+	of      int // the item whose digest it is
+	enabled bool
+}
+
+// plainly decides in the plainest way which contents block an item, by id.
+func plainly(banks map[string]bank.Bank, all []plain, n int, h pdq.Hash) (blocking []int64) {
+	const far = 1000
+	counts := func(p plain) bool { return p.enabled && banks[p.bank].Ratio > 0 }
+	allowed := far
+	for _, p := range all {
+		if !banks[p.bank].Allow || !counts(p) {
+			continue
+		}
+		if d := pdq.Distance(p.hash, h); p.kind == bank.PDQ && d <= 31 {
+			allowed = min(allowed, d)
+		}
+		if p.kind == bank.SHA256 && p.of == n {
+			allowed = 0
+		}
+	}
+	near := func(p plain) bool {
+		b := banks[p.bank]
+		d := pdq.Distance(p.hash, h)
+		return p.kind == bank.PDQ && d <= 31 && d < allowed && counts(p) && !b.Monitor && !b.Allow
+	}
+	for _, p := range all {
+		b := banks[p.bank]
+		if !counts(p) || b.Monitor || b.Allow {
+			continue
+		}
+		others := make(map[string]bool)
+		for _, o := range all {
+			if o.bank != p.bank && near(o) {
+				others[o.bank] = true
+			}
+		}
+		blocks := p.kind == bank.SHA256 && p.of == n || p.kind == bank.MD5 && p.of == n && b.MD5Enforce ||
+			near(p) && len(others) >= b.Agree
+		if blocks {
+			blocking = append(blocking, p.id)
+		}
+	}
+	slices.Sort(blocking)
+	return slices.Compact(blocking)
+}
+
+// TestDecisionsArePlain compares decisions over random banks with the plainest way to
+// make them.
+func TestDecisionsArePlain(t *testing.T) {
+	pool := workertest.Pool(t, patient)
+	outcomes := make(map[scanner.Outcome]int)
+	for seed := range uint64(25) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		banks := make(map[string]bank.Bank)
+		var names []string
+		var list []bank.Bank
+		for i := range 2 + rng.IntN(5) {
+			k := bank.Bank{Name: fmt.Sprint("B_", i), Ratio: float64(rng.IntN(4)), MD5Enforce: rng.IntN(2) == 0, Agree: max(0, rng.IntN(5)-2)}
+			k.Ratio = min(1, k.Ratio) // off is one of four
+			k.Monitor = rng.IntN(4) == 0
+			k.Allow = !k.Monitor && rng.IntN(3) == 0
+			banks[k.Name] = k
+			names, list = append(names, k.Name), append(list, k)
+		}
+		b := newBench(t, defaults, pool, list...)
+		centre := someHash(rng)
+		near := func() pdq.Hash { return apart(centre, rng.IntN(30)) }
+		var all []plain
+		for range 25 {
+			p := plain{bank: names[rng.IntN(len(names))], hash: near(), of: rng.IntN(30), enabled: rng.IntN(5) > 0}
+			p.kind = []bank.SignalType{bank.PDQ, bank.PDQ, bank.PDQ, bank.SHA256, bank.MD5}[rng.IntN(5)]
+			signal := listed(t, p.hash)
+			if p.kind != bank.PDQ {
+				signal = digestOf(p.kind, pictured(p.of, p.hash))
+			}
+			p.id = b.add(t, p.bank, signal)
+			if until := bank.DisabledForever; !p.enabled {
+				if _, err := b.store.UpdateContent(t.Context(), p.bank, p.id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all = append(all, p)
+		}
+		b.sync(t)
+		for n := range 30 {
+			h := near()
+			if rng.IntN(4) == 0 {
+				h[3] = ^h[3] // far from all
+			}
+			v := b.judge(t, pictured(n, h))
+			outcomes[v.Outcome]++
+			var got []int64
+			for _, m := range v.Matches {
+				if m.Enforced {
+					got = append(got, m.Content)
+				}
+			}
+			slices.Sort(got)
+			got = slices.Compact(got)
+			want := plainly(banks, all, n, h)
+			if diff := cmp.Diff(want, got); diff != "" || (v.Outcome == scanner.Blocked) != (len(want) > 0) {
+				t.Fatalf("seed %d, item %d: %s (-want +got):\n%s\nmatches %v", seed, n, v.Outcome, diff, told(v.Matches))
+			}
+		}
+	}
+	if outcomes[scanner.Blocked] < 100 || outcomes[scanner.Clean] < 100 {
+		t.Errorf("the banks decide one way only: %v", outcomes)
+	}
+}
+
+// countedByBank reads the numbers of a metric, by bank.
+func countedByBank(t *testing.T, c prometheus.Collector, name string) map[string]float64 {
+	t.Helper()
+	r := prometheus.NewRegistry()
+	r.MustRegister(c)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				out[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	return out
+}
+
+// TestMonitoredBanksAreCounted once a scan, and not once they are gone.
+func TestMonitoredBanksAreCounted(t *testing.T) {
+	const metric = "mediagate_monitor_matches_total"
+	b := newBench(t, defaults, workertest.Pool(t, patient), bank.Bank{Name: "A", Ratio: 1, Monitor: true}, bank.Bank{Name: "B", Ratio: 1, Monitor: true},
+		bank.Bank{Name: "OFF", Monitor: true}, bank.Bank{Name: "ON", Ratio: 1}, bank.Bank{Name: "MD5", Ratio: 1, Monitor: true})
+	item := pictured(1, someHash(rand.New(rand.NewPCG(1, 1))))
+	for _, to := range []string{"A", "A", "B", "OFF", "ON"} {
+		b.add(t, to, listed(t, item.Hashes[0].PDQ))
+	}
+	b.add(t, "MD5", digestOf(bank.MD5, item))
+	b.sync(t)
+	for range 3 {
+		b.judge(t, item)
+	}
+	if diff := cmp.Diff(map[string]float64{"A": 3, "B": 3}, countedByBank(t, b, metric)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := b.store.DeleteBank(t.Context(), "A"); err != nil {
+		t.Fatal(err)
+	}
+	b.sync(t)
+	if diff := cmp.Diff(map[string]float64{"B": 3}, countedByBank(t, b, metric)); diff != "" {
+		t.Errorf("without A (-want +got):\n%s", diff)
+	}
+}
