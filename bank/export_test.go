@@ -197,7 +197,7 @@ func (s *Store) ChangeSlowly(ctx context.Context, exchange string, c SourceConte
 		if err != nil {
 			return err
 		}
-		if err := putSource(ctx, tx, x, c, epoch); err != nil {
+		if err := putSource(ctx, tx, x, c, nil, epoch); err != nil {
 			return err
 		}
 		meanwhile()

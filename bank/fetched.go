@@ -46,7 +46,9 @@ type SourceContent struct {
 	HashedHere bool
 	// Alone keeps the content to this key, whatever else has the same SHA-256. If the
 	// key has one already, that has these signals and this metadata from then on, and no
-	// others; what was decided about it holds if the signals are those that it had.
+	// others; what was decided about it holds if the signals are those that it had. It
+	// also holds for a new key with the same signals, if the old one is removed in the
+	// same batch.
 	Alone bool
 }
 
@@ -180,8 +182,12 @@ func (f Fetched) apply(ctx context.Context, tx *sql.Tx, x Exchange, epoch int64)
 			return err
 		}
 	}
+	decided, err := decisions(ctx, tx, x, f)
+	if err != nil {
+		return err
+	}
 	for _, c := range f.Put {
-		if err := putSource(ctx, tx, x, c, epoch); err != nil {
+		if err := putSource(ctx, tx, x, c, decided, epoch); err != nil {
 			return err
 		}
 	}

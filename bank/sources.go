@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// putSource banks a content under a key.
-func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, epoch int64) error {
+// putSource banks a content under a key. decided is what decisions has found.
+func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, decided map[string]int64, epoch int64) error {
 	find := adopt
 	if c.Alone {
 		find = own
@@ -22,6 +22,9 @@ func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, epo
 	switch {
 	case id == 0:
 		id, err = insertContent(ctx, tx, x.Bank, NewContent{Metadata: c.Metadata}, epoch)
+		if from, ok := decided[identityOf(c.Signals)]; ok && c.Alone && err == nil {
+			err = inherit(ctx, tx, from, id)
+		}
 	case c.Alone:
 		err = replaceContent(ctx, tx, id, c, epoch)
 	default:

@@ -107,6 +107,59 @@ func testRulePutAgainIsReplaced(t *testing.T, e engine) {
 	}
 }
 
+// TestRuleSaidAgainIsDecidedAlready: with another reason it is another event, and so
+// another key. Who writes a list need not do more than that to repeat itself.
+func TestRuleSaidAgainIsDecidedAlready(t *testing.T) {
+	eachEngine(t, testRuleSaidAgainIsDecidedAlready)
+}
+
+func testRuleSaidAgainIsDecidedAlready(t *testing.T, e engine) {
+	for name, tt := range map[string]struct {
+		decide                  func(t *testing.T, s *bank.Store, id int64)
+		counts, held, confirmed bool
+	}{
+		"nothing":   {func(*testing.T, *bank.Store, int64) {}, true, false, false},
+		"held":      {func(t *testing.T, s *bank.Store, id int64) { hold(t, s, id) }, false, true, false},
+		"confirmed": {func(t *testing.T, s *bank.Store, id int64) { hold(t, s, id); decide(t, s, "X", id, true) }, true, false, true},
+		"dismissed": {func(t *testing.T, s *bank.Store, id int64) { hold(t, s, id); decide(t, s, "X", id, false) }, false, false, false},
+		"disabled for a while": {func(t *testing.T, s *bank.Store, id int64) {
+			until := time.Now().Unix() + 1000
+			if _, err := s.UpdateContent(t.Context(), "X", id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
+				t.Fatal(err)
+			}
+		}, false, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := e.newStore(t)
+			createExchange(t, s, "X")
+			commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{alone("a/1", 1)}})
+			x, live := cold(t, s, nil)
+			tt.decide(t, s, contentOf(t, s, "X", 1))
+			is := func(id int64, seed byte, counted, held, confirmed bool) {
+				t.Helper()
+				ix := load(t, live)
+				got := slices.ContainsFunc(reviews(t, s, "X"), func(r bank.Review) bool { return r.Content == id && !r.Confirmed })
+				if counts(t, ix, id, seed) != counted || got != held || ix.Confirmed(id) != confirmed {
+					t.Errorf("content %d of %d: counts %t, held %t, confirmed %t", id, seed, counts(t, ix, id, seed), got, ix.Confirmed(id))
+				}
+			}
+			commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{alone("a/2", 1), alone("b/1", 2), banked("c", 3)}, Removed: []string{"a/1", "NONE"}})
+			refresh(t, x)
+			again := contentOf(t, s, "X", 1)
+			is(again, 1, tt.counts, tt.held, tt.confirmed)
+			is(contentOf(t, s, "X", 2), 2, true, false, false)
+			is(contentOf(t, s, "X", 3), 3, true, false, false)
+			// With other hashes it is another rule, and so it is after the list had none.
+			commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{alone("a/3", 4)}, Removed: []string{"a/2"}})
+			refresh(t, x)
+			is(contentOf(t, s, "X", 4), 4, true, false, false)
+			if got := reviews(t, s, "X"); len(got) != 0 {
+				t.Errorf("left in review: %+v", got)
+			}
+		})
+	}
+}
+
 func TestSharedContentKeepsMetadata(t *testing.T) { eachEngine(t, testSharedContentKeepsMetadata) }
 
 func testSharedContentKeepsMetadata(t *testing.T, e engine) {
