@@ -19,3 +19,9 @@ func (s *Server) Routes() []Route {
 	}
 	return list
 }
+
+// ParseLabels finds labels in metadata.
+func ParseLabels(metadata string) (recommendation string, harms []string, ok bool) {
+	l, ok := parseLabels(metadata)
+	return l.Recommendation, l.Harms, ok
+}

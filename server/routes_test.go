@@ -49,6 +49,7 @@ var allRoutes = map[string]routing{
 	"/c/exchange/:exchange_name":             {server.Curator, false, "GET PUT DELETE"},
 	"/c/exchange/:exchange_name/status":      {server.Curator, false, "GET"},
 	"/v1/exchanges/:name/fetch":              {server.Curator, false, "POST"},
+	"/v1/prediction":                         {server.Curator, false, "GET"},
 
 	"/v1/scan":              {server.Scanner, false, "POST"},
 	mcsPath + "/scan/*":     {server.Scanner, true, "GET"},

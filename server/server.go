@@ -63,6 +63,8 @@ type Server struct {
 	hookAnswers *prometheus.CounterVec
 	warned      atomic.Int64     // when last, in Unix nanoseconds
 	owners      map[string]owner // by pattern, filled by Handler
+	// labelling has room for who reads labels.
+	labelling chan struct{}
 }
 
 // Parts are what a Server works with. All but Home are required.
@@ -86,6 +88,7 @@ func New(config Config, p Parts) *Server {
 	s := &Server{
 		config: config, pool: p.Pool, store: p.Store, live: p.Live, scanner: p.Scanner,
 		fetcher: p.Fetcher, home: p.Home, metrics: p.Metrics, log: p.Log, traced: p.Traced, keys: newKeyring(config.keyFiles()...), secrets: newKeyring(config.hookSecrets()), hookAnswers: newHookAnswers(),
+		labelling: make(chan struct{}, labelsReads),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mediagate_http_request_seconds",
 			Help:    "Requests by route, method and status, and how long they took.",

@@ -54,6 +54,8 @@ type setup struct {
 	media   func(*media.Config)
 	noIndex bool   // nothing is ever loaded
 	store   string // the file of the banks; empty for one of its own
+	// database is where the banks are instead of in a file.
+	database string
 	// homeserver and token are those of the configured homeserver, and exchanges
 	// run if there is one. They fetch once, and then when they are told to.
 	homeserver, token string
@@ -66,7 +68,11 @@ func newGate(t testing.TB, s setup) *gate {
 	if path == "" {
 		path = filepath.Join(t.TempDir(), "x.db")
 	}
-	store, err := bank.Open(t.Context(), "sqlite:"+path)
+	location := "sqlite:" + path
+	if s.database != "" {
+		location = s.database
+	}
+	store, err := bank.Open(t.Context(), location)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ func (s *Server) registerV1(r *routes) {
 	posts := []string{http.MethodPost}
 	r.add(owner{role: Scanner}, posts, "/v1/scan", s.scanBytes, renderErrors(s.encodeV1))
 	r.add(owner{role: Curator}, posts, "/v1/exchanges/:name/fetch", s.fetchNow, renderErrors(s.encodeV1))
+	r.add(owner{role: Curator}, reads, "/v1/prediction", s.predict, renderErrors(s.encodeV1))
 	r.add(owner{}, []string{http.MethodGet}, "/v1/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openAPI) })
 }
 
@@ -132,6 +133,11 @@ type scanMatch struct {
 	Variant       string `json:"variant"`
 	BankedVariant string `json:"banked_variant"`
 	Enforced      bool   `json:"enforced"`
+	// Monitor and Allowed tell why a match may not be enforced.
+	Monitor bool `json:"monitor"`
+	Allowed bool `json:"allowed"`
+	// Labels are nil if there are none, or none that could be read in time.
+	Labels *scanLabels `json:"labels,omitempty"`
 }
 
 type scanSignals struct {
@@ -173,10 +179,10 @@ func (s *Server) scanBytes(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, newScanResult(v))
+	return c.JSON(http.StatusOK, newScanResult(v, s.labels(r.Context(), v.Matches)))
 }
 
-func newScanResult(v scanner.Verdict) scanResult {
+func newScanResult(v scanner.Verdict, labels map[int64]scanLabels) scanResult {
 	out := scanResult{
 		Outcome: v.Outcome.String(), Epoch: v.Epoch, Truncated: v.Truncated, Matches: []scanMatch{},
 		Signals: scanSignals{
@@ -186,10 +192,14 @@ func newScanResult(v scanner.Verdict) scanResult {
 		},
 	}
 	for _, m := range v.Matches {
-		out.Matches = append(out.Matches, scanMatch{
+		match := scanMatch{
 			Bank: m.Bank.Name, ContentID: m.Content, SignalType: string(m.Type), Distance: m.Distance,
-			Variant: m.Looked.String(), BankedVariant: m.Stored.String(), Enforced: m.Enforced,
-		})
+			Variant: m.Looked.String(), BankedVariant: m.Stored.String(), Enforced: m.Enforced, Monitor: m.Bank.Monitor, Allowed: m.Allowed,
+		}
+		if l, ok := labels[m.Content]; ok {
+			match.Labels = &l
+		}
+		out.Matches = append(out.Matches, match)
 	}
 	for _, h := range v.Signals.Hashes {
 		out.Signals.Hashes = append(out.Signals.Hashes, scanHash{Variant: h.Variant.String(), PDQ: h.PDQ.String(), Quality: h.Quality})

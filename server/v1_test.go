@@ -103,6 +103,12 @@ func TestV1Errors(t *testing.T) {
 		"unknown path": {"GET", "/v1/nope", key, 404, "not_found"},
 		"wrong method": {"GET", "/v1/scan", key, 405, "method_not_allowed"},
 
+		"prediction, no key":       {"GET", "/v1/prediction?bank=A", nil, 401, "unauthorized"},
+		"prediction, no bank":      {"GET", "/v1/prediction", key, 400, "bad_request"},
+		"prediction, no such bank": {"GET", "/v1/prediction?bank=A", key, 404, "not_found"},
+		"prediction, odd bank":     {"GET", "/v1/prediction?bank=%00%ff", key, 404, "not_found"},
+		"prediction, wrong method": {"POST", "/v1/prediction?bank=A", key, 405, "method_not_allowed"},
+
 		"fetch, no key":           {"POST", "/v1/exchanges/A/fetch", nil, 401, "unauthorized"},
 		"fetch, no such exchange": {"POST", "/v1/exchanges/A/fetch", key, 404, "not_found"},
 		"fetch, no exchange":      {"POST", "/v1/exchanges/fetch", key, 404, "not_found"},
@@ -115,9 +121,11 @@ func TestV1Errors(t *testing.T) {
 		}
 	}
 	none := newGate(t, setup{noIndex: true})
-	a := none.send("POST", "/v1/scan", "x")
-	if a.status != 503 {
-		t.Errorf("%d", a.status)
+	for path, method := range map[string]string{"/v1/scan": "POST", "/v1/prediction?bank=A": "GET"} {
+		a := none.send(method, path, "x")
+		if a.status != 503 {
+			t.Errorf("%s: %d", path, a.status)
+		}
+		none.described(t, method, path, a)
 	}
-	none.described(t, "POST", "/v1/scan", a)
 }
