@@ -19,12 +19,13 @@ const module = "mediagate"
 // may import outside its tests. A package that is not here has no place yet.
 // internal/secret may be imported by all.
 var arrows = map[string][]string{
-	"":                           {"server", "scanner", "exchange", "homeserver", "bank", "media", "pdq", "internal/redis"},
+	"":                           {"server", "scanner", "exchange", "publish", "homeserver", "bank", "media", "pdq", "internal/redis"},
 	"pdq":                        {},
 	"media":                      {"pdq"},
 	"bank":                       {"pdq", "media", "internal/redis"},
 	"homeserver":                 {"media", "internal/guard"},
 	"exchange":                   {"bank", "homeserver", "media"},
+	"publish":                    {"bank", "homeserver"},
 	"scanner":                    {"bank", "homeserver", "media", "pdq", "internal/redis"},
 	"server":                     {"scanner", "exchange", "bank", "homeserver", "media", "pdq", "internal/guard"},
 	"internal/secret":            {},
