@@ -362,3 +362,6 @@ func counted(t *testing.T, p *publish.Publisher, outcome string) (sum float64) {
 	}
 	return sum
 }
+
+// secretObject is a credential for an exchange.
+func secretObject(token string) secret.String { return secret.New(`{"access_token":"` + token + `"}`) }
