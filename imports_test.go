@@ -19,13 +19,14 @@ const module = "mediagate"
 // may import outside its tests. A package that is not here has no place yet.
 // internal/secret may be imported by all.
 var arrows = map[string][]string{
-	"":                           {"server", "scanner", "exchange", "exchange/policyroom", "homeserver", "bank", "media", "pdq", "internal/redis"},
+	"":                           {"server", "scanner", "exchange", "exchange/policyroom", "publish", "homeserver", "bank", "media", "pdq", "internal/redis"},
 	"pdq":                        {},
 	"media":                      {"pdq"},
 	"bank":                       {"pdq", "media", "internal/redis"},
 	"homeserver":                 {"media", "internal/guard"},
-	"exchange":                   {"bank", "homeserver", "media"},
+	"exchange":                   {"exchange/policyroom", "bank", "homeserver", "media", "pdq"},
 	"exchange/policyroom":        {"bank", "homeserver", "pdq"},
+	"publish":                    {"bank", "homeserver"},
 	"scanner":                    {"bank", "homeserver", "media", "pdq", "internal/redis"},
 	"server":                     {"scanner", "exchange", "bank", "homeserver", "media", "pdq", "internal/guard"},
 	"internal/secret":            {},

@@ -27,6 +27,14 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
                            list the exchanges and how they are doing
   mediagate exchange run NAME
                            fetch once, here and now
+  mediagate publish list [--json]
+                           list the banks that are published into rooms
+  mediagate publish add BANK ROOM [--via SERVER]
+                           publish a bank of one's own into a room
+  mediagate publish remove BANK [--redact]
+                           publish it no more, and take back what was
+  mediagate publish preview BANK
+                           tell what publishing would send and redact
   mediagate check-config   report every problem of the configuration
   mediagate healthcheck    exit 0 if the server of this configuration is ready
   mediagate store copy --from URL --to URL
@@ -57,11 +65,11 @@ func run(args []string) error {
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 		return nil
-	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange":
+	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange", "publish":
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", command, usage)
 	}
-	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange"}, command) {
+	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange", "publish"}, command) {
 		return fmt.Errorf("%s takes no arguments, but there is %q\n\n%s", command, args[0], usage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,6 +89,8 @@ func run(args []string) error {
 		return bankCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "exchange":
 		return exchangeCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
+	case "publish":
+		return publishCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "check-config":
 		fmt.Println("the configuration is valid")
 		return nil

@@ -12,6 +12,7 @@ import (
 	"mediagate/exchange"
 	"mediagate/homeserver"
 	"mediagate/media"
+	"mediagate/publish"
 	"mediagate/scanner"
 	"mediagate/server"
 )
@@ -64,6 +65,11 @@ func serve(ctx context.Context, config Config) (err error) {
 	fetcher := exchange.NewFetcher(config.exchange(), config.Homeserver, home, store, pool, log)
 	snapshots := bank.NewSnapshotWriter(store, live, shared, log)
 	metrics.MustRegister(pool, indexer, snapshots, scan, fetcher)
+	var publisher *publish.Publisher // it writes as the service user
+	if home != nil && home.HasToken() {
+		publisher = publish.New(store, home, log)
+		metrics.MustRegister(publisher)
+	}
 	if err := fetcher.Prepare(ctx); err != nil {
 		return err
 	}
@@ -87,6 +93,9 @@ func serve(ctx context.Context, config Config) (err error) {
 	g.Go(func() error { return scan.Run(following) })
 	if roles.Has(server.Cron) {
 		g.Go(func() error { return fetcher.Run(ctx) })
+	}
+	if publisher != nil && roles.Has(server.Cron) {
+		g.Go(func() error { return publisher.Run(ctx) })
 	}
 	if home != nil {
 		g.Go(func() error { return home.LearnName(ctx, log) })

@@ -153,4 +153,18 @@ CREATE TABLE named (
 	item    BYTEA NOT NULL,
 	servers TEXT NOT NULL
 );
+
+-- Banks whose contents are put into a room for others to read. bank: it may be gone,
+-- and what is in the room must go then, too. name: what it was called when that began.
+-- enabled: is anything to be in the room? If not, the row goes when nothing is.
+CREATE TABLE publication (
+	bank      BIGINT PRIMARY KEY,
+	name      TEXT NOT NULL,
+	room      TEXT NOT NULL UNIQUE,
+	since     BIGINT NOT NULL,
+	enabled   BIGINT NOT NULL,
+	finished  BIGINT,
+	problem   TEXT NOT NULL,
+	published BIGINT NOT NULL
+);
 `}
