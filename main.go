@@ -27,6 +27,8 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
                            list the exchanges and how they are doing
   mediagate exchange run NAME
                            fetch once, here and now
+  mediagate list lint FILE | ROOM [--allow BANK] [--json]
+                           tell what of a policy list would be refused
   mediagate check-config   report every problem of the configuration
   mediagate healthcheck    exit 0 if the server of this configuration is ready
   mediagate store copy --from URL --to URL
@@ -57,11 +59,11 @@ func run(args []string) error {
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 		return nil
-	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange":
+	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange", "list":
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", command, usage)
 	}
-	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange"}, command) {
+	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange", "list"}, command) {
 		return fmt.Errorf("%s takes no arguments, but there is %q\n\n%s", command, args[0], usage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,6 +83,8 @@ func run(args []string) error {
 		return bankCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "exchange":
 		return exchangeCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
+	case "list":
+		return listCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "check-config":
 		fmt.Println("the configuration is valid")
 		return nil
