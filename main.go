@@ -27,6 +27,8 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
                            list the exchanges and how they are doing
   mediagate exchange run NAME
                            fetch once, here and now
+  mediagate list lint FILE | ROOM [--allow BANK] [--json]
+                           tell what of a policy list would be refused
   mediagate publish list [--json]
                            list the banks that are published into rooms
   mediagate publish add BANK ROOM [--via SERVER]
@@ -65,11 +67,11 @@ func run(args []string) error {
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 		return nil
-	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange", "publish":
+	case "serve", "hash", "check-config", "healthcheck", "store", "bank", "exchange", "list", "publish":
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", command, usage)
 	}
-	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange", "publish"}, command) {
+	if len(args) > 0 && !slices.Contains([]string{"hash", "store", "bank", "exchange", "list", "publish"}, command) {
 		return fmt.Errorf("%s takes no arguments, but there is %q\n\n%s", command, args[0], usage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -91,6 +93,8 @@ func run(args []string) error {
 		return exchangeCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "publish":
 		return publishCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
+	case "list":
+		return listCommand(ctx, config, args, streams{os.Stdin, os.Stdout, os.Stderr})
 	case "check-config":
 		fmt.Println("the configuration is valid")
 		return nil

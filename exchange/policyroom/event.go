@@ -20,8 +20,8 @@ const (
 	typeTombstone = "m.room.tombstone"
 	typeRedaction = "m.room.redaction"
 
-	// hashEvent is the type of rules that are made of bare hashes.
-	hashEvent = "m.policy.media_hash"
+	// HashEvent is the type of events that ban media.
+	HashEvent = "m.policy.media_hash"
 )
 
 // kind is what a policy event is about.
@@ -36,7 +36,7 @@ const (
 // kinds are the types of policy events. Each spelling is a rule of its own: who has
 // used two must take both back.
 var kinds = map[string]kind{
-	hashEvent: mediaHash,
+	HashEvent: mediaHash,
 	"space.midnightthoughts.policy.media_hash": mediaHash,
 	"m.policy.rule.mxc":                        mediaItem,
 	"org.matrix.msc4207.mxc":                   mediaItem,

@@ -61,6 +61,8 @@ func (r *Room) readEvents(in *json.Decoder, array bool) error {
 			return malformed(n, err)
 		case e.Type == "":
 			return malformed(n, errors.New("it has no type"))
+		case e.ID == "": // as the lines that a bank is imported from
+			return malformed(n, errors.New("it has no id"))
 		case e.StateKey == nil && e.Type == typeRedaction:
 			r.Redact(e)
 		default:
@@ -100,7 +102,7 @@ func (r *Room) readHashes(in *bufio.Reader) error {
 			return fmt.Errorf("%w: line %d: %w", ErrFile, n, err)
 		}
 		name := fmt.Sprintf("line %d", n)
-		r.set(Event{ID: name, Type: hashEvent, StateKey: &name, Content: content}, n)
+		r.set(Event{ID: name, Type: HashEvent, StateKey: &name, Content: content}, n)
 	}
 	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("%w: line %d is longer than %d bytes", ErrFile, n+1, maxLine)

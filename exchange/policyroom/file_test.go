@@ -33,7 +33,7 @@ func TestFilesAreRead(t *testing.T) {
 		"events":                  {event("$1", "k", rule) + "\n" + event("$2", "k", `{}`) + "\n", false, nil, nil, ""},
 		"one event":               {event("$1", "k", rule), false, []string{"k"}, nil, ""},
 		"a redaction":             {event("$1", "k", rule) + redaction, false, nil, nil, ""},
-		"other events":            {`{"type":"m.room.message","content":{}}` + event("$1", "k", rule), false, []string{"k"}, nil, ""},
+		"other events":            {`{"type":"m.room.message","event_id":"$0","content":{}}` + event("$1", "k", rule), false, []string{"k"}, nil, ""},
 		"hashes":                  {someHash + "\n# comment\n\n " + strings.ToUpper(otherHash) + "\r\n", true, []string{"line 1", "line 4"}, nil, ""},
 		"bad hashes":              {"x\n" + someHash + "\n" + someHash + "00", true, []string{"line 2"}, map[Refusal]int{MalformedHash: 2}, ""},
 		"a comment":               {"#", true, nil, nil, ""},
@@ -47,6 +47,7 @@ func TestFilesAreRead(t *testing.T) {
 		"something behind":        {"[]x", false, nil, nil, "it is no list: there is something behind its end"},
 		"another array":           {"[][]", false, nil, nil, "it is no list: there is something behind its end"},
 		"another object":          {`{"errcode":"M_FORBIDDEN"}`, false, nil, nil, "it is no list: event 1: it has no type"},
+		"lines of a bank":         {`{"type":"pdq","value":"` + someHash + `"}`, false, nil, nil, "it is no list: event 1: it has no id"},
 		"no objects":              {`[7]`, false, nil, nil, "it is no list: event 1: an event must be an object"},
 		"no JSON":                 {"[" + event("$1", "k", rule) + ";]", false, nil, nil, "it is no list: event 2: expected comma after array element"},
 		"JSON that ends":          {event("$1", "k", rule) + "}", false, nil, nil, "it is no list: event 2: invalid character '}' looking for beginning of value"},
@@ -97,7 +98,7 @@ func TestFilesHaveABound(t *testing.T) {
 // Whatever a file has, it is read or refused, and what is read can be read again.
 func FuzzReadFile(f *testing.F) {
 	f.Add([]byte(`[{"event_id":"$1","type":"m.policy.media_hash","state_key":"k","sender":"@a:a","content":{"m.pdqhash":{"hash":"` + someHash + `","quality":100}}}]`))
-	f.Add([]byte(`{"type":"m.room.redaction","redacts":"$1"}{"type":"m.room.power_levels","state_key":"","content":{"users":{"@a:a":"50"}}}`))
+	f.Add([]byte(`{"type":"m.room.redaction","event_id":"$r","redacts":"$1"}{"type":"m.room.power_levels","event_id":"$p","state_key":"","content":{"users":{"@a:a":"50"}}}`))
 	f.Add([]byte(someHash + "\n# x\n" + otherHash))
 	f.Add([]byte("\ufeff[]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
