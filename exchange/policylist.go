@@ -275,7 +275,7 @@ func (p *policyList) refresh(ctx context.Context, client *homeserver.Client) (ne
 func (p *policyList) readState(ctx context.Context, client *homeserver.Client) error {
 	var room policyroom.Room
 	if err := client.RoomState(ctx, p.roomID, func(e homeserver.Event) error {
-		room.Load(policyroom.Event(e))
+		room.Load(e)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("read the room: %w", err)
@@ -303,10 +303,10 @@ func (p *policyList) rereadWithin(d time.Duration) {
 // has become of the event.
 func (p *policyList) apply(ctx context.Context, client *homeserver.Client, e homeserver.Event) error {
 	if e.Type != policyroom.Redaction {
-		p.room.Set(policyroom.Event(e))
+		p.room.Set(e)
 		return nil
 	}
-	key, ok := p.room.Redacted(policyroom.Event(e))
+	key, ok := p.room.Redacted(e)
 	if !ok {
 		return nil // it is about something old, or about something that is still to come
 	}
@@ -314,7 +314,7 @@ func (p *policyList) apply(ctx context.Context, client *homeserver.Client, e hom
 	if err != nil {
 		return fmt.Errorf("read a redacted event: %w", err)
 	}
-	p.room.Set(policyroom.Event(now))
+	p.room.Set(now)
 	return nil
 }
 

@@ -161,13 +161,15 @@ func (b *policyBench) wantHashes(name string, hashes ...string) {
 			if err != nil {
 				b.t.Fatal(err)
 			}
-			if matches := b.index().PrimaryWithin(pdq.FromBytes([32]byte([]byte(signal.Value))), 0); len(matches) > 0 {
+			if matches := b.index().PrimaryWithin(pdqOf(signal), 0); len(matches) > 0 {
 				got = append(got, h)
 			}
 		}
 		return len(got) == len(hashes) && b.index().Len(bank.PDQ) == len(hashes)
 	})
 }
+
+func pdqOf(s bank.Signal) pdq.Hash { return pdq.FromBytes([32]byte([]byte(s.Value))) }
 
 func TestForgedRedactionsLiftNothing(t *testing.T) {
 	t.Parallel()
