@@ -33,8 +33,11 @@ type rooms struct {
 	// limit is how many events of a room an answer holds at most.
 	limit int
 	fault fault
-	calls map[string]int
-	ids   int
+	// oddState is what each room's state has besides, and oddTimeline what the next
+	// answer tells besides.
+	oddState, oddTimeline []json.RawMessage
+	calls                 map[string]int
+	ids                   int
 }
 
 type fakeKey struct{ kind, key string }
@@ -223,6 +226,9 @@ func (r *rooms) readState(w http.ResponseWriter, id string, rest []string) {
 		return
 	}
 	list := []json.RawMessage{}
+	if len(rest) == 0 {
+		list = append(list, r.oddState...)
+	}
 	for key, e := range room.state {
 		if len(rest) == 0 || len(rest) == 2 && key == (fakeKey{rest[0], rest[1]}) {
 			list = append(list, e.raw())
@@ -282,6 +288,7 @@ func (r *rooms) answer(since int, wanted []string) (out map[string]any, news boo
 				events = append(events, e.raw())
 			}
 		}
+		events, r.oddTimeline = append(r.oddTimeline, events...), nil
 		limited := since == 0 || len(events) > r.limit
 		if limited && len(events) > r.limit {
 			events = events[len(events)-r.limit:]

@@ -1,0 +1,165 @@
+package exchange_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mediagate/bank"
+	"mediagate/exchange"
+)
+
+// malformed are what stands in place of events, none of which may count, or keep others
+// from counting.
+var malformed = []string{
+	`null`, `[]`, `5`, `"event"`, `{}`, `{"type":"` + mediaHash + `"}`,
+	`{"type":5,"state_key":"a","sender":"` + moderator + `","event_id":"$a","content":` + rule(hash(90)) + `}`,
+	`{"type":"` + mediaHash + `","sender":"` + moderator + `","event_id":"$b","content":` + rule(hash(91)) + `}`,
+	`{"type":"` + mediaHash + `","state_key":5,"sender":"` + moderator + `","event_id":"$c","content":` + rule(hash(92)) + `}`,
+	`{"type":"` + mediaHash + `","state_key":null,"sender":"` + moderator + `","event_id":"$d","content":` + rule(hash(93)) + `}`,
+	`{"type":"` + mediaHash + `","state_key":"nobodys","event_id":"$e","content":` + rule(hash(94)) + `}`,
+	`{"type":"` + mediaHash + `","state_key":"numbers","sender":5,"event_id":"$f","content":` + rule(hash(95)) + `}`,
+	`{"type":"` + mediaHash + `","state_key":"forged","sender":"@nobody:list.test","Sender":"` + moderator + `","event_id":"$g","content":` + rule(hash(96)) + `}`,
+	`{"type":"` + mediaHash + `","state_key":"null","sender":"` + moderator + `","event_id":"$h","content":null}`,
+	`{"type":"` + mediaHash + `","state_key":"array","sender":"` + moderator + `","event_id":"$i","content":[` + rule(hash(97)) + `]}`,
+	`{"type":"` + mediaHash + `","state_key":"` + strings.Repeat("k", 300) + `","sender":"` + moderator + `","event_id":"$j","content":` + rule(hash(98)) + `}`,
+	`{"type":"m.room.power_levels","state_key":"x","sender":"` + stranger + `","event_id":"$k","content":{"users":{"` + stranger + `":100}}}`,
+	`{"type":"m.room.redaction","sender":"` + stranger + `","event_id":"$l","redacts":5,"content":{"redacts":[]}}`,
+}
+
+func TestMalformedEventsCountForNothing(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"state", "timeline"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			b := newPolicyBench(t)
+			b.unhurried = true
+			b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+			var odd []json.RawMessage
+			for _, text := range malformed {
+				odd = append(odd, json.RawMessage(text))
+			}
+			if part == "state" {
+				b.rooms.change(func() { b.rooms.oddState = odd })
+			}
+			b.subscribe(listName, listRoom, "")
+			b.want(listName, "first")
+			if part == "timeline" {
+				await(t, "it is followed", func() bool { return b.report(listName).Synced != nil })
+				b.rooms.change(func() { b.rooms.oddTimeline = odd })
+			}
+			b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
+			b.want(listName, "first", "second")
+			b.wantHashes(listName, hash(1), hash(2))
+			refused := b.report(listName).Refused
+			for reason, least := range map[string]int{"powerless_sender": 3, "not_an_object": 2, "key_too_long": 1} {
+				if refused[reason] < least {
+					t.Errorf("%d are refused as %s, of %v", refused[reason], reason, refused)
+				}
+			}
+		})
+	}
+}
+
+func TestKeyThatTheStateHasTwiceIsOneRule(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	b.rooms.change(func() {
+		for n := range 3 {
+			b.rooms.oddState = append(b.rooms.oddState, json.RawMessage(fmt.Sprintf(
+				`{"type":%q,"state_key":"twice","sender":%q,"event_id":"$twice%d","content":%s}`, mediaHash, moderator, n, rule(hash(n)))))
+		}
+	})
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "twice")
+}
+
+// flood is a homeserver whose room has so many entries that they cannot all be in
+// memory, and which tells all of them in each answer.
+type flood struct {
+	entries, reasons int // reasons of the entries come with a long text
+	began            atomic.Bool
+	long             string
+}
+
+func (f *flood) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := bufio.NewWriter(w)
+	defer func() { _ = out.Flush() }() // the client may have gone
+	w.Header().Set("Content-Type", "application/json")
+	switch path := r.URL.Path; {
+	case strings.HasSuffix(path, "/sync") && r.URL.Query().Get("since") == "":
+		fmt.Fprint(out, `{"next_batch":"s1"}`)
+	case strings.HasSuffix(path, "/sync"):
+		if f.began.Swap(true) {
+			select { // it has told all
+			case <-r.Context().Done():
+			case <-time.After(time.Second):
+			}
+			fmt.Fprint(out, `{"next_batch":"s2"}`)
+			return
+		}
+		fmt.Fprintf(out, `{"next_batch":"s2","rooms":{"join":{%q:{"timeline":{"limited":false,"events":`, listRoom)
+		f.events(out)
+		fmt.Fprint(out, `}}}}}`)
+	case strings.HasSuffix(path, "/state"):
+		f.events(out)
+	default:
+		fmt.Fprintf(out, `{"room_id":%q}`, listRoom)
+	}
+}
+
+func (f *flood) events(out *bufio.Writer) {
+	fmt.Fprintf(out, `[{"type":"m.room.create","state_key":"","sender":%q,"event_id":"$c","content":{"room_version":"12"}}`, moderator)
+	fmt.Fprint(out, `,{"type":"m.room.power_levels","state_key":"","sender":"x","event_id":"$p","content":{}}`)
+	for n := range f.entries {
+		reason := ""
+		if n < f.reasons {
+			reason = f.long
+		}
+		fmt.Fprintf(out, `,{"type":%q,"state_key":"%d","sender":%q,"event_id":"$%d","content":{"m.pdqhash":{"hash":%q,"quality":100},"reason":%q}}`, mediaHash, n, moderator, n, hash(n), reason)
+	}
+	fmt.Fprint(out, `]`)
+}
+
+func TestFloodOfEventsIsReadInBoundedMemory(t *testing.T) {
+	b := newBench(t) // not beside others: memory is measured
+	f := &flood{entries: 10_000, reasons: 1_500, long: strings.Repeat("r", 64_000)}
+	server := httptest.NewServer(f)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	b.servers.RedirectNetworks, b.servers.URL = loopback, ""
+	b.create(bank.Exchange{
+		Name: listName, API: exchange.MatrixPolicyList, Enabled: true, Credential: credential(ownToken),
+		Config: fmt.Sprintf(`{"room":%q,"homeserver_url":%q}`, listRoom, server.URL),
+	})
+	runtime.GC()
+	var before, now runtime.MemStats
+	runtime.ReadMemStats(&before)
+	b.start()
+	most := uint64(0)
+	defer func() {
+		if status, _ := b.fetcher.Status(listName); t.Failed() {
+			t.Logf("%+v", status)
+		}
+	}()
+	await(t, "all entries are banked", func() bool {
+		runtime.ReadMemStats(&now)
+		most = max(most, now.HeapAlloc)
+		n, _ := b.counts(listName)
+		return n == f.entries && f.began.Load()
+	})
+	// The room's state is 100 MB, of which one event is in memory at a time.
+	if grown := int64(most) - int64(before.HeapAlloc); grown > 80<<20 {
+		t.Errorf("it takes %d MiB of memory", grown>>20)
+	}
+	t.Logf("%d MiB more memory at most", (int64(most)-int64(before.HeapAlloc))>>20)
+}
