@@ -143,7 +143,7 @@ func (r *runner) follow(ctx context.Context, l bank.Lease, lose context.CancelCa
 			told = err.Error()
 		}
 		w.read = time.Time{} // what was written last may have arrived
-		if !r.sleep(ctx, retry/2+rand.N(retry/2)) {
+		if !r.sleep(ctx, retry/2+rand.N(retry/2)) { //nolint:gosec // no secret
 			return
 		}
 		retry = min(2*retry, r.pauses.lastRetry)
