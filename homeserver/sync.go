@@ -40,7 +40,9 @@ type SyncRequest struct {
 	// told of, too: Synapse tells of each room that was joined meanwhile. If one of
 	// them is no id, it refuses to tell anything.
 	Rooms []string
-	// Types are those of the state events that are wanted. Redactions are told, too.
+	// Types are those of the state events that are wanted. Redactions are told, too. Of
+	// the create event of a room of version 12 Synapse tells nothing where Rooms are
+	// named: it is in the room's state, and never changes.
 	Types []string
 	// Timeout is how long the homeserver may wait until there is something to tell.
 	Timeout time.Duration

@@ -142,8 +142,8 @@ func (r *runner) follow(ctx context.Context, l bank.Lease, lose context.CancelCa
 			r.log.WarnContext(ctx, "bank cannot be published", "bank", r.Name, "err", err)
 			told = err.Error()
 		}
-		w.read = time.Time{} // what was written last may have arrived
-		if !r.sleep(ctx, retry/2+rand.N(retry/2)) {
+		w.read = time.Time{}                        // what was written last may have arrived
+		if !r.sleep(ctx, retry/2+rand.N(retry/2)) { //nolint:gosec // no secret
 			return
 		}
 		retry = min(2*retry, r.pauses.lastRetry)
