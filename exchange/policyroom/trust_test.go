@@ -116,6 +116,15 @@ func TestSourcesOfNoEventAreRemoved(t *testing.T) {
 	}
 }
 
+// Nobody is not everybody, who may have the power.
+func TestNobodyIsNotTrusted(t *testing.T) {
+	var r Room
+	r.Replace([]Event{power(`{"users_default":50}`)})
+	if got := r.Rules(Trust{MinPower: 50, TrustedRemovals: true}, []string{sourceOf("k", "$1")}); len(got.Kept) != 1 {
+		t.Errorf("removed %v", got.Removed)
+	}
+}
+
 func TestEntriesHaveABound(t *testing.T) {
 	state, trust := byModerator()
 	trust.MaxEntries, trust.TrustedRemovals = 3, true
