@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mediagate/bank"
+	"mediagate/exchange"
 )
 
 // follows makes an exchange that follows a list, monitored, with three rules of which the
@@ -31,7 +32,7 @@ func follows(t *testing.T, env map[string]string) *bank.Store {
 		}
 		f.Put = append(f.Put, bank.SourceContent{Key: fmt.Sprintf("rule/\x1b%d", n), Signals: []bank.Signal{signal}, Alone: true})
 	}
-	x := bank.Exchange{Name: "LIST", API: "matrix_policy_list", Config: "{}", Enabled: true, Bank: bank.Bank{Monitor: true, Agree: 1, Breaker: 20}}
+	x := bank.Exchange{Name: "LIST", API: exchange.MatrixPolicyList, Config: "{}", Enabled: true, Bank: bank.Bank{Monitor: true, Agree: 1, Breaker: 20}}
 	for _, err := range []error{
 		s.CreateExchange(t.Context(), x), s.Commit(t.Context(), "LIST", f), s.Hold(t.Context(), []int64{1}, "it blocks much"),
 	} {

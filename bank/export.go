@@ -29,7 +29,8 @@ const exportStep = 1000
 // grow with their number. progress is told how many of how many are done.
 //
 // What was written before an error has no last line, by which it is told from a whole
-// export. It fails with [ErrBankNotFound]. A note or metadata that earlier programs took
+// export. It fails with [ErrBankNotFound]. Contents that name items or servers, and
+// have no signals, are left out: there is no line for them. A note or metadata that earlier programs took
 // and Import does not is written as a text in the metadata.
 func (s *Store) Export(ctx context.Context, w io.Writer, names []string, progress func(done, all int64)) (contents int64, err error) {
 	out := newLineWriter(w)
@@ -82,7 +83,8 @@ func exportBanks(ctx context.Context, tx *sql.Tx, out *lineWriter, banks []Bank,
 	}
 	in := strings.Join(ids, ", ")
 	var all int64
-	if err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT COUNT(*) FROM content WHERE bank IN (%s)", in)).Scan(&all); err != nil {
+	if err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM content c WHERE c.bank IN (%s)
+		AND NOT EXISTS (SELECT 1 FROM named n WHERE n.content = c.id)`, in)).Scan(&all); err != nil {
 		return err
 	}
 	// The sum keeps engines from using the index of the banks, and sorting.

@@ -31,7 +31,11 @@ func decisions(ctx context.Context, tx *sql.Tx, x Exchange, f Fetched) (map[stri
 		if err != nil {
 			return nil, err
 		}
-		decided[identityOf(signals)] = id
+		named, err := namedBy(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		decided[identityOf(signals, named)] = id
 	}
 	return decided, nil
 }
@@ -50,11 +54,11 @@ func inherit(ctx context.Context, tx *sql.Tx, from, to int64) error {
 	return nil
 }
 
-// identityOf is that of a content with these signals.
-func identityOf(signals []Signal) string {
+// identityOf is that of a content with these signals, or that names this.
+func identityOf(signals []Signal, named Named) string {
 	var r record
 	for _, s := range signals {
 		r.signals = append(r.signals, madeSignal{Signal: s})
 	}
-	return r.identity()
+	return r.identity() + "\x00" + named.Item + "\x00" + named.Servers
 }

@@ -52,6 +52,17 @@ func (n Named) put(ctx context.Context, tx *sql.Tx, content int64) error {
 	return err
 }
 
+// namedBy returns what a content names, which may be nothing.
+func namedBy(ctx context.Context, q queryer, content int64) (n Named, err error) {
+	var item []byte
+	err = q.QueryRowContext(ctx, "SELECT item, servers FROM named WHERE content = $1", content).Scan(&item, &n.Servers)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	n.Item = string(item)
+	return n, err
+}
+
 // namings are all that contents name. It is immutable.
 type namings struct {
 	items   map[string][]namedRef // by SHA-256

@@ -59,6 +59,7 @@ func newSignals(room counts) signals {
 			sha256s += n
 		case MD5, VideoMD5:
 			md5s += n
+		case NamedItem, NamedServer: // these are no kinds
 		}
 	}
 	return signals{
@@ -78,6 +79,7 @@ func (s *signals) add(value []byte, r ref) {
 		s.sha256 = append(s.sha256, e)
 	case MD5, VideoMD5:
 		s.md5 = append(s.md5, e)
+	case NamedItem, NamedServer: // these are no kinds
 	}
 }
 

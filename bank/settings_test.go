@@ -3,6 +3,7 @@ package bank_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -120,6 +121,26 @@ func testExportHasTheBanksSettings(t *testing.T, e engine) {
 		if _, err := to.Import(t.Context(), strings.NewReader(text), bank.Import{Bank: "A", Create: true}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", fields, err)
 		}
+	}
+}
+
+// TestExportLeavesNamesOut: of a list with rules of both kinds, those with hashes.
+func TestExportLeavesNamesOut(t *testing.T) { eachEngine(t, testExportLeavesNamesOut) }
+
+func testExportLeavesNamesOut(t *testing.T, e engine) {
+	s := e.newStore(t)
+	createExchange(t, s, "X")
+	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{alone("a", 1), {Key: "b", Named: bank.Named{Servers: "one.test"}, Alone: true}}})
+	text := exported(t, s)
+	if strings.Count(text, "\n") != 3 || strings.Contains(text, "one.test") {
+		t.Errorf("%s", text)
+	}
+	imports(t, e.newStore(t), text, bank.Import{Bank: "X", Create: true}, bank.Imported{Added: 1})
+	if err := s.Exec(t.Context(), "DELETE FROM signal"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Export(t.Context(), io.Discard, nil, silent); err == nil || !strings.Contains(err.Error(), "1 contents have become 0") {
+		t.Errorf("of a content that has lost its signals: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, dec
 	switch {
 	case id == 0:
 		id, err = insertContent(ctx, tx, x.Bank, NewContent{Metadata: c.Metadata}, epoch)
-		if from, ok := decided[identityOf(c.Signals)]; ok && c.Alone && err == nil {
+		if from, ok := decided[identityOf(c.Signals, c.Named)]; ok && c.Alone && err == nil {
 			err = inherit(ctx, tx, from, id)
 		}
 	case c.Alone:
@@ -58,8 +58,9 @@ func replaceContent(ctx context.Context, tx *sql.Tx, id int64, c SourceContent, 
 	if err != nil {
 		return err
 	}
-	if len(has) == len(c.Signals) && !slices.ContainsFunc(c.Signals, func(s Signal) bool { return !slices.Contains(has, s) }) {
-		return nil
+	named, err := namedBy(ctx, tx, id)
+	if err != nil || identityOf(has, named) == identityOf(c.Signals, c.Named) {
+		return err
 	}
 	for _, statement := range []string{"DELETE FROM signal WHERE content = $1", "DELETE FROM review WHERE content = $1 AND confirmed = 1"} {
 		if _, err := tx.ExecContext(ctx, statement, id); err != nil {

@@ -160,6 +160,53 @@ func testRuleSaidAgainIsDecidedAlready(t *testing.T, e engine) {
 	}
 }
 
+// TestDecisionsAreOfWhatIsNamed: contents without signals are not all alike.
+func TestDecisionsAreOfWhatIsNamed(t *testing.T) { eachEngine(t, testDecisionsAreOfWhatIsNamed) }
+
+func testDecisionsAreOfWhatIsNamed(t *testing.T, e engine) {
+	s := e.newStore(t)
+	createExchange(t, s, "X")
+	server := func(key, name string) bank.SourceContent {
+		return bank.SourceContent{Key: key, Named: bank.Named{Servers: name}, Alone: true}
+	}
+	x, live := cold(t, s, nil)
+	named := func(name string) bank.Match {
+		t.Helper()
+		refresh(t, x)
+		got := load(t, live).Named(name, "id")
+		if len(got) != 1 {
+			t.Fatalf("%s is named by %+v", name, got)
+		}
+		return got[0]
+	}
+	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{server("a/1", "one.test"), server("b", "two.test")}})
+	one, two := named("one.test").Content, named("two.test").Content
+	hold(t, s, one, two)
+	if named("one.test").Enabled {
+		t.Error("what is in review counts")
+	}
+	decide(t, s, "X", one, false)
+	decide(t, s, "X", two, true)
+	commit(t, s, "X", bank.Fetched{
+		Put:     []bank.SourceContent{server("a/2", "one.test"), server("c", "three.test"), {Key: "d", Named: bank.Named{Item: itemDigest("mxc://four.test/id")}, Alone: true}},
+		Removed: []string{"a/1"},
+	})
+	for name, counts := range map[string]bool{"one.test": false, "two.test": true, "three.test": true, "four.test": true} {
+		if got := named(name); got.Enabled != counts || load(t, live).Confirmed(got.Content) != (name == "two.test") {
+			t.Errorf("%s: %+v, confirmed %t", name, got, load(t, live).Confirmed(got.Content))
+		}
+	}
+	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{server("b", "two.test")}}) // says the same
+	if !named("two.test").Enabled || !load(t, live).Confirmed(two) {
+		t.Error("the decision is lost")
+	}
+	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{server("b", "*.test")}})
+	refresh(t, x)
+	if load(t, live).Confirmed(two) {
+		t.Error("it was decided about one server, and holds for all")
+	}
+}
+
 func TestSharedContentKeepsMetadata(t *testing.T) { eachEngine(t, testSharedContentKeepsMetadata) }
 
 func testSharedContentKeepsMetadata(t *testing.T, e engine) {

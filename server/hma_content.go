@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"mediagate/bank"
+	"mediagate/exchange"
 	"mediagate/media"
 )
 
@@ -36,11 +37,8 @@ func contentErrors(c echo.Context, err error) error {
 	return bankErrors(err, c.Param("bank_name"))
 }
 
-// listAPI is that of exchanges whose banks hold what a list says, and nothing else:
-// what is added by hand would look like the list's, and what is deleted comes back.
-const listAPI = "matrix_policy_list"
-
-// writable fails if contents of a bank are a list's.
+// writable fails if contents of a bank are a list's: what is added by hand would look
+// like the list's, and what is deleted comes back.
 func (h *hma) writable(c echo.Context, name string) error {
 	x, err := h.store.Feeder(c.Request().Context(), name)
 	switch {
@@ -48,7 +46,7 @@ func (h *hma) writable(c echo.Context, name string) error {
 		return nil
 	case err != nil:
 		return err
-	case x.API == listAPI:
+	case x.API == exchange.MatrixPolicyList:
 		return &hmaError{http.StatusForbidden, "bank '" + name + "' holds what the list of exchange '" + x.Name + "' says: its contents can be disabled, and neither added nor deleted"}
 	default:
 		return nil

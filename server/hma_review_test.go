@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mediagate/bank"
+	"mediagate/exchange"
 )
 
 // labels are those of a rule.
@@ -16,7 +17,7 @@ const labels = `{"json":{"recommendation":"ban","harms":["a"]}}`
 // follow makes an exchange that follows a list, monitored, with a rule for each sample.
 func (g *gate) follow(name string, hashes ...string) (contents []int64) {
 	g.t.Helper()
-	x := bank.Exchange{Name: name, API: "matrix_policy_list", Config: "{}", Bank: bank.Bank{Monitor: true, Breaker: 20}}
+	x := bank.Exchange{Name: name, API: exchange.MatrixPolicyList, Config: "{}", Bank: bank.Bank{Monitor: true, Breaker: 20}}
 	if err := g.store.CreateExchange(g.t.Context(), x); err != nil {
 		g.t.Fatal(err)
 	}
