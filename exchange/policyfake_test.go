@@ -181,6 +181,8 @@ func (r *rooms) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		answer(w, http.StatusInternalServerError, "M_UNKNOWN", "it failed")
 	case q.Header.Get("Authorization") != "Bearer "+ownToken:
 		answer(w, http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "no")
+	case strings.HasSuffix(path, "account/whoami"):
+		write(w, http.StatusOK, map[string]any{"user_id": "@own:local.test"})
 	case parts[0] == "sync":
 		r.sync(w, q)
 	case parts[0] == "directory" && len(parts) == 3:

@@ -217,17 +217,39 @@ func (p *policyList) join(ctx context.Context, client *homeserver.Client) error 
 	}
 	if len(p.config.Inviters) > 0 && !p.invited() {
 		// It may be in the room already.
-		if err := client.RoomState(ctx, p.roomID, func(homeserver.Event) error { return nil }); err != nil {
-			if errors.Is(err, homeserver.ErrForbidden) {
-				return errNotInvited
-			}
-			return fmt.Errorf("read the room: %w", err)
+		is, err := isMember(ctx, client, p.roomID)
+		if err != nil {
+			return err
+		}
+		if !is {
+			return errNotInvited
 		}
 	} else if _, err := client.Join(ctx, p.roomID, p.via(ctx, client)); err != nil {
 		return fmt.Errorf("join the room: %w", err)
 	}
 	p.joined = true
 	return nil
+}
+
+// isMember tells whether our user is in a room. That its state can be read does not say
+// so: who was thrown out is told what it was then.
+func isMember(ctx context.Context, client *homeserver.Client, room string) (bool, error) {
+	user, err := client.User(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask who our user is: %w", err)
+	}
+	e, err := client.StateEvent(ctx, room, "m.room.member", user)
+	if errors.Is(err, homeserver.ErrForbidden) || errors.Is(err, homeserver.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read our membership: %w", err)
+	}
+	var member struct {
+		Membership string `json:"membership"`
+	}
+	_ = json.Unmarshal(e.Content, &member) // what cannot be read is no membership
+	return member.Membership == "join", nil
 }
 
 // via are servers that are in the room: those that the operator names, and of an alias
