@@ -130,10 +130,3 @@ func (c *Config) chooseRoles(v *variables) error {
 	}
 	return errors.Join(problems...)
 }
-
-// exchange is the configuration of the exchanges, with what they need of others.
-func (c *Config) exchange() exchange.Config {
-	x := c.Exchange
-	x.MaxDistance = c.Scan.MaxDistance
-	return x
-}

@@ -167,7 +167,9 @@ func runExchange(ctx context.Context, config Config, args []string, std streams)
 			return fmt.Errorf("exchange run: %w", err)
 		}
 	}
-	round, err := exchange.NewFetcher(config.exchange(), config.Homeserver, home, store, pool, log).FetchOnce(ctx, name)
+	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
+	fetcher.SpareWithin(config.Scan.MaxDistance)
+	round, err := fetcher.FetchOnce(ctx, name)
 	done := fmt.Sprintf("banked %d items, removed %d, %d are pending", round.Banked, round.Removed, round.Pending)
 	if round.Pending < 0 {
 		done = fmt.Sprintf("banked %d items, removed %d, how many are pending is not known", round.Banked, round.Removed)

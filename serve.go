@@ -62,7 +62,8 @@ func serve(ctx context.Context, config Config) (err error) {
 	if home != nil && home.HasToken() {
 		scan.Expect(exchange.HomeserverExchange)
 	}
-	fetcher := exchange.NewFetcher(config.exchange(), config.Homeserver, home, store, pool, log)
+	fetcher := exchange.NewFetcher(config.Exchange, config.Homeserver, home, store, pool, log)
+	fetcher.SpareWithin(config.Scan.MaxDistance)
 	snapshots := bank.NewSnapshotWriter(store, live, shared, log)
 	metrics.MustRegister(pool, indexer, snapshots, scan, fetcher)
 	var publisher *publish.Publisher // it writes as the service user

@@ -30,6 +30,7 @@ type site struct {
 	// admin's token is mediagate's too.
 	admin, alice, bob synapsetest.User
 	gate              *instance
+	env               map[string]string // of the gate
 	// others are more that nginx asks, as addresses.
 	others []string
 	nginx  *synapsetest.Nginx
@@ -49,7 +50,8 @@ func newSite(t *testing.T, hs *synapsetest.Server, env map[string]string) *site 
 	t.Helper()
 	s := &site{hs: hs}
 	s.admin, s.alice, s.bob = hs.Register(t, "admin", true), hs.Register(t, "alice", false), hs.Register(t, "bob", false)
-	s.gate = start(t, s.environment(t, env))
+	s.env = s.environment(t, env)
+	s.gate = start(t, s.env)
 	s.web, s.webMapped = synapsetest.FreeAddress(t), synapsetest.FreeAddress(t)
 	s.nginx = synapsetest.StartNginx(t, s.nginxConfig(t, "mediagate.conf"))
 	return s

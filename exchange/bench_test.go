@@ -158,6 +158,7 @@ func (b *bench) client() *homeserver.Client {
 func (b *bench) newFetcher() *exchange.Fetcher {
 	b.t.Helper()
 	f := exchange.NewFetcher(b.config, b.servers, b.client(), b.store, b.pool, slog.New(slog.NewJSONHandler(b.log, nil)))
+	f.SpareWithin(31)
 	if !b.unhurried {
 		f.Hasten()
 	}

@@ -29,9 +29,6 @@ type Config struct {
 	Interval time.Duration `env:"INTERVAL" envDefault:"1s"`
 	// Downloads is how many items an exchange downloads at once.
 	Downloads int `env:"DOWNLOADS" envDefault:"4"`
-	// MaxDistance is at how many bits scans match: a list must not come that near to
-	// what the operator allows.
-	MaxDistance int `env:"-"`
 }
 
 // Validate reports every setting that cannot work.

@@ -28,6 +28,7 @@ type Fetcher struct {
 	log     *slog.Logger
 	changed chan struct{}
 	pauses  pauses
+	spared  int // see SpareWithin
 
 	mu      sync.Mutex
 	running map[string]*runner
@@ -75,6 +76,10 @@ func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Clien
 		}, []string{"exchange"}),
 	}
 }
+
+// SpareWithin has lists not ban what comes so near to a picture that is allowed, in bits:
+// scans would match it. It must be called before anything else.
+func (f *Fetcher) SpareWithin(bits int) { f.spared = bits }
 
 // pauses is how long is waited; tests wait less.
 type pauses struct {

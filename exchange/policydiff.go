@@ -28,7 +28,7 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 	trust := p.config.trust()
 	near := pdq.NewIndex(allowed)
 	trust.Lint = func(r policyroom.Rule) []policyroom.Refusal {
-		refused := policyroom.Lint(r, near, p.Fetcher.config.MaxDistance)
+		refused := policyroom.Lint(r, near, p.spared)
 		if r.Servers != "" && !p.config.Servers {
 			refused = append(refused, serversOff)
 		}
@@ -40,14 +40,16 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 		return false, err
 	}
 	p.report = reading.Report
-	removed := reading.Removed
-	if len(put)+len(removed) == 0 && x.Completed {
+	if len(put)+len(reading.Removed) == 0 && x.Completed {
 		return false, nil
 	}
-	// What is lifted is lifted with the first of what is banked.
+	removed, replaced := replacements(put, reading.Removed)
 	for first := true; first || len(put) > 0; first = false {
 		batch := put[:min(len(put), policyBatch)]
 		put = put[len(batch):]
+		for _, c := range batch {
+			removed = append(removed, replaced[c.Key]...)
+		}
 		f := bank.Fetched{Put: batch, Removed: removed, Completed: len(put) == 0}
 		if err := p.commit(x, x.Checkpoint, f); err != nil {
 			p.read = time.Time{} // what is banked is to be read again
@@ -64,6 +66,27 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 		changed, removed = true, nil
 	}
 	return changed, nil
+}
+
+// replacements sorts sources that are to be removed: those whose place others take go with
+// these, by source, in one commit. Then what was decided about a rule stays when it is
+// said again. The others go at once.
+func replacements(put []bank.SourceContent, removed []string) (others []string, replaced map[string][]string) {
+	placed := make(map[policyroom.Key]string)
+	for _, c := range put {
+		key, _, _ := policyroom.ParseSource(c.Key) // it was written by Source
+		placed[key] = c.Key
+	}
+	replaced = make(map[string][]string)
+	for _, source := range removed {
+		key, _, err := policyroom.ParseSource(source)
+		if by, ok := placed[key]; ok && err == nil {
+			replaced[by] = append(replaced[by], source)
+		} else {
+			others = append(others, source)
+		}
+	}
+	return others, replaced
 }
 
 // additions are the rules that are to be banked now. Who subscribes to a list takes it as

@@ -177,7 +177,6 @@ func TestPoisonIsNotBanked(t *testing.T) {
 	b.rooms.set(listRoom, mediaHash, "logo", moderator, rule("ff"+hash(3)[2:]))
 	b.rooms.set(listRoom, mediaHash, "good", moderator, rule(hash(60)))
 	b.rooms.set(listRoom, "m.policy.rule.server", "server", moderator, `{"entity":"bad.test","recommendation":"m.ban"}`)
-	b.config.MaxDistance = 31
 	b.subscribe(listName, listRoom, "")
 	b.want(listName, "good")
 	refused := b.report(listName).Refused
