@@ -444,3 +444,34 @@ func TestConfirmedBeforeItIsKnownToBeHeld(t *testing.T) {
 		t.Errorf("%d are held", b.Held())
 	}
 }
+
+// TestAccountsEnd and what was added to them is added to the next one when it is asked
+// for again.
+func TestAccountsEnd(t *testing.T) {
+	b := newBreaking(t, defaults)
+	centre := someHash(b.rng)
+	first, second := b.picture(centre), b.picture(apart(centre, 3))
+	b.ask(t, first, 15)
+	b.ask(t, second, 15)
+	b.wait(day)
+	b.list(t, "LIST", centre)
+	b.expect(t, "first", first, 1, 1)
+	b.wait(scanner.AccountTTL)
+	b.expect(t, "second, a month later", second, 1, 1)
+	b.expect(t, "first again", first, 1, 0)
+}
+
+// TestPredictionLeavesOutWhatIsBlockedAnyway by now.
+func TestPredictionLeavesOutWhatIsBlockedAnyway(t *testing.T) {
+	b := newBreaking(t, defaults)
+	b.set(t, "LIST", bank.Settings{Monitor: new(true)})
+	s := b.picture(someHash(b.rng))
+	b.ask(t, s, 3)
+	b.list(t, "LIST", s.Hashes[0].PDQ)
+	for _, want := range []int64{3, 0} {
+		if p, err := b.Predict(t.Context(), "LIST"); p.Requests != want || err != nil {
+			t.Errorf("%d requests, want %d, %v", p.Requests, want, err)
+		}
+		b.list(t, "OWN", s.Hashes[0].PDQ)
+	}
+}
