@@ -40,8 +40,9 @@ func newPolicyBench(t testing.TB) *policyBench {
 // subscribe makes an exchange and runs it. more are further fields of its configuration.
 func (b *policyBench) subscribe(name, room, more string) {
 	b.t.Helper()
+	api, _ := exchange.FindAPI(exchange.MatrixPolicyList)
 	b.create(bank.Exchange{
-		Name: name, API: exchange.MatrixPolicyList, Enabled: true, Credential: credential(ownToken),
+		Name: name, API: api.Name, Bank: api.NewBank(), Enabled: true, Credential: credential(ownToken),
 		Config: fmt.Sprintf(`{"room":%q,"homeserver_url":%q%s}`, room, b.rooms.server.URL, more),
 	})
 	if b.fetcher == nil {
