@@ -216,4 +216,49 @@ func TestPolicyRooms(t *testing.T) {
 		s.gate.ask(t, request{method: http.MethodDelete, path: "/c/exchange/SECOND"}, http.StatusOK)
 		soon(t, "the copies are served", all(true))
 	})
+	t.Run("publisher and subscriber", func(t *testing.T) { publishEachOther(t, s, newSite(t, theirs, nil), bad) })
+}
+
+// publishEachOther has two gates publish a bank of their own and follow one another. What
+// one banks is blocked at the other, and lifted again, and nothing comes back.
+func publishEachOther(t *testing.T, first, second *site, content []byte) {
+	t.Helper()
+	both := []*site{first, second}
+	var rooms []string
+	for i, s := range both {
+		writer := &listWriter{t: t, hs: s.hs, User: s.admin}
+		rooms = append(rooms, writer.createList("11", fmt.Sprint("published", i)))
+		s.gate.ask(t, asJSON(http.MethodPost, "/c/banks", `{"name":"OWN"}`), http.StatusCreated)
+		if out, err := command(t, s.env, "publish", "add", "OWN", rooms[i]).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for i, s := range both {
+		other := both[1-i]
+		s.gate.subscribe(t, "THEIRS", map[string]any{"room": rooms[1-i], "via": []string{other.hs.Name}})
+		eventually(t, "the other one is followed", func() bool { return s.gate.listStatus(t, "THEIRS").Report.Synced != nil })
+		s.gate.promote(t, "THEIRS")
+	}
+	mxc := second.hs.Upload(t, second.bob.Token, "image/jpeg", "cat.jpg", smallCopy(t, content, 65))
+	served := func() bool {
+		return raw(t, second.web, call{target: clientRoutes[0].path(mxc), header: []string{bobs(second)}}).status == http.StatusOK
+	}
+	if !served() {
+		t.Fatal("the copy is refused before anything was decided")
+	}
+	for range 2 {
+		added := first.gate.ask(t, upload(t, "/c/bank/OWN/content", "photo", "cat.jpg", content, nil), http.StatusOK)
+		soon(t, "what one has banked is refused by the other", func() bool { return !served() })
+		id := decode[struct{ ID int64 }](t, added.body).ID
+		first.gate.ask(t, request{method: http.MethodDelete, path: fmt.Sprint("/c/bank/OWN/content/", id)}, http.StatusOK)
+		soon(t, "what it has taken back is served by the other", served)
+	}
+	// Nothing of it has come back.
+	status, _, body := second.hs.Do(t, http.MethodGet, "/_matrix/client/v3/rooms/"+url.PathEscape(rooms[1])+"/state", second.admin.Token, nil)
+	if status != http.StatusOK || strings.Contains(string(body), "media_hash") {
+		t.Errorf("%d, the subscriber has published %s", status, body)
+	}
+	if n := first.gate.listStatus(t, "THEIRS").Fetched; n != 0 {
+		t.Errorf("%d entries came back", n)
+	}
 }

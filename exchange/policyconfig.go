@@ -105,7 +105,8 @@ func isMatrixID(id, sigils string) bool {
 
 // isNoServerName tells characters that the name of a server cannot have.
 func isNoServerName(c rune) bool {
-	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-.:[]", c))
+	is := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-.:[]", c)
+	return !is
 }
 
 // trust is whose rules count, and which.

@@ -39,6 +39,7 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 	if err != nil {
 		return false, err
 	}
+	p.spareVanished(&reading)
 	p.report = reading.Report
 	if len(put)+len(reading.Removed) == 0 && x.Completed {
 		return false, nil
@@ -66,6 +67,37 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 		changed, removed = true, nil
 	}
 	return changed, nil
+}
+
+// vanished is why an entry stays that the room's state does not have any more.
+const vanished policyroom.Refusal = "vanished"
+
+// spareVanished keeps entries that a large part of the list has vanished with. Who takes
+// an entry back leaves an empty event in its place: what leaves none was lost by the
+// homeserver, or by a state reset, which can be brought about.
+func (p *policyList) spareVanished(reading *policyroom.Reading) {
+	var gone []string
+	for _, source := range reading.Removed {
+		if key, _, err := policyroom.ParseSource(source); err == nil && !p.room.Has(key) {
+			gone = append(gone, source)
+		}
+	}
+	if len(p.banked) < bulkEntries || len(gone) <= len(p.banked)/vanishedShare {
+		p.shrunk = time.Time{}
+		return
+	}
+	if p.shrunk.IsZero() {
+		p.shrunk = time.Now()
+		p.log.Warn("a policy list has lost many entries at once: they stay for now", "exchange", p.exchange.Name, "entries", len(gone))
+	}
+	if time.Since(p.shrunk) > vanishedGrace {
+		return
+	}
+	reading.Removed = slices.DeleteFunc(reading.Removed, func(source string) bool { return slices.Contains(gone, source) })
+	for _, source := range gone {
+		key, event, _ := policyroom.ParseSource(source) // it was read above
+		reading.Add(policyroom.Refused{Key: key, EventID: event, Reason: vanished})
+	}
 }
 
 // replacements sorts sources that are to be removed: those whose place others take go with

@@ -90,42 +90,49 @@ type flood struct {
 }
 
 func (f *flood) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out := bufio.NewWriter(w)
+	out := &script{bufio.NewWriter(w)}
 	defer func() { _ = out.Flush() }() // the client may have gone
 	w.Header().Set("Content-Type", "application/json")
 	switch path := r.URL.Path; {
 	case strings.HasSuffix(path, "/sync") && r.URL.Query().Get("since") == "":
-		fmt.Fprint(out, `{"next_batch":"s1"}`)
+		out.add(`{"next_batch":"s1"}`)
 	case strings.HasSuffix(path, "/sync"):
 		if f.began.Swap(true) {
 			select { // it has told all
 			case <-r.Context().Done():
 			case <-time.After(time.Second):
 			}
-			fmt.Fprint(out, `{"next_batch":"s2"}`)
+			out.add(`{"next_batch":"s2"}`)
 			return
 		}
-		fmt.Fprintf(out, `{"next_batch":"s2","rooms":{"join":{%q:{"timeline":{"limited":false,"events":`, listRoom)
+		out.add(`{"next_batch":"s2","rooms":{"join":{%q:{"timeline":{"limited":false,"events":`, listRoom)
 		f.events(out)
-		fmt.Fprint(out, `}}}}}`)
+		out.add(`}}}}}`)
 	case strings.HasSuffix(path, "/state"):
 		f.events(out)
 	default:
-		fmt.Fprintf(out, `{"room_id":%q}`, listRoom)
+		out.add(`{"room_id":%q}`, listRoom)
 	}
 }
 
-func (f *flood) events(out *bufio.Writer) {
-	fmt.Fprintf(out, `[{"type":"m.room.create","state_key":"","sender":%q,"event_id":"$c","content":{"room_version":"12"}}`, moderator)
-	fmt.Fprint(out, `,{"type":"m.room.power_levels","state_key":"","sender":"x","event_id":"$p","content":{}}`)
+// script writes what a homeserver says.
+type script struct{ *bufio.Writer }
+
+func (s *script) add(format string, values ...any) {
+	_, _ = fmt.Fprintf(s, format, values...) // the client may have gone
+}
+
+func (f *flood) events(out *script) {
+	out.add(`[{"type":"m.room.create","state_key":"","sender":%q,"event_id":"$c","content":{"room_version":"12"}}`, moderator)
+	out.add(`,{"type":"m.room.power_levels","state_key":"","sender":"x","event_id":"$p","content":{}}`)
 	for n := range f.entries {
 		reason := ""
 		if n < f.reasons {
 			reason = f.long
 		}
-		fmt.Fprintf(out, `,{"type":%q,"state_key":"%d","sender":%q,"event_id":"$%d","content":{"m.pdqhash":{"hash":%q,"quality":100},"reason":%q}}`, mediaHash, n, moderator, n, hash(n), reason)
+		out.add(`,{"type":%q,"state_key":"%d","sender":%q,"event_id":"$%d","content":{"m.pdqhash":{"hash":%q,"quality":100},"reason":%q}}`, mediaHash, n, moderator, n, hash(n), reason)
 	}
-	fmt.Fprint(out, `]`)
+	out.add(`]`)
 }
 
 func TestFloodOfEventsIsReadInBoundedMemory(t *testing.T) {

@@ -42,6 +42,7 @@ type policyList struct {
 	// while none does.
 	retry  time.Time
 	report policyroom.Report
+	shrunk time.Time // since when so many entries are missing that it is not believed
 }
 
 func newPolicyList(r *runner) (source, error) {
@@ -63,6 +64,11 @@ const (
 	aliasEvery = 10 * time.Minute
 	// beginWithin is how long a fetch waits for the first answer to a syncer.
 	beginWithin = 10 * time.Second
+	// A state that has lost more than one in vanishedShare of at least bulkEntries entries,
+	// which nobody has taken back, is not believed for vanishedGrace.
+	bulkEntries   = 1000
+	vanishedShare = 20
+	vanishedGrace = 24 * time.Hour
 	// paceEvery is how often entries are looked at that wait for their sender's pace.
 	paceEvery = 30 * time.Second
 )
@@ -178,7 +184,7 @@ func (p *policyList) follow(ctx context.Context, client *homeserver.Client, x ba
 	}
 	if p.feed == nil {
 		p.client = client
-		p.syncer, p.feed = p.Fetcher.followRoom(client, p.roomID, p.wake)
+		p.syncer, p.feed = p.followRoom(client, p.roomID, p.wake)
 		p.read = time.Time{}
 	}
 	// What is read now must be what later events follow on.
@@ -196,7 +202,7 @@ func (p *policyList) follow(ctx context.Context, client *homeserver.Client, x ba
 }
 
 func (p *policyList) unfollow() {
-	p.Fetcher.unfollowRoom(p.syncer, p.feed)
+	p.unfollowRoom(p.syncer, p.feed)
 	p.syncer, p.feed, p.client, p.joined = nil, nil, nil, false
 }
 

@@ -197,10 +197,9 @@ func TestRestartAfterManyMissedEventsEndsInTheRoomsState(t *testing.T) {
 	b.stop()
 	var want []string
 	for n := range 300 {
-		switch {
-		case n%2 == 0:
+		if n%2 == 0 {
 			b.rooms.set(listRoom, mediaHash, fmt.Sprint(n), moderator, `{}`)
-		default:
+		} else {
 			want = append(want, fmt.Sprint(n))
 		}
 	}
@@ -346,4 +345,35 @@ func TestOneListsRemovalDoesNotLiftAnothers(t *testing.T) {
 	b.want("SECOND")
 	b.want(listName, "x")
 	b.wantHashes(listName, hash(1))
+}
+
+func TestManyEntriesThatNobodyTookBackStay(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	keys := make([]string, 1000)
+	b.rooms.change(func() {
+		for n := range keys {
+			keys[n] = fmt.Sprint(n)
+			b.rooms.add(listRoom, mediaHash, keys[n], moderator, rule(hash(n)))
+		}
+	})
+	b.subscribe(listName, listRoom, "")
+	await(t, "all is banked", func() bool { return len(b.banked(listName)) == len(keys) })
+	for _, key := range keys[:60] {
+		b.rooms.lose(listRoom, mediaHash, key)
+	}
+	b.refuses(listName, map[string]int{"vanished": 60})
+	// What is taken back goes, as many as it is; and a few that are lost go, too.
+	b.rooms.change(func() {
+		for _, key := range keys[:60] {
+			b.rooms.add(listRoom, mediaHash, key, moderator, rule(hash(5000)))
+		}
+		for _, key := range keys[100:900] {
+			b.rooms.add(listRoom, mediaHash, key, moderator, `{}`)
+		}
+	})
+	for _, key := range keys[950:960] {
+		b.rooms.lose(listRoom, mediaHash, key)
+	}
+	b.want(listName, slices.Concat(keys[:100], keys[900:950], keys[960:])...)
 }

@@ -18,11 +18,13 @@ const (
 	typeCreate    = "m.room.create"
 	typePower     = "m.room.power_levels"
 	typeTombstone = "m.room.tombstone"
-	typeRedaction = "m.room.redaction"
 
 	// HashEvent is the type of events that ban media.
 	HashEvent = "m.policy.media_hash"
 )
+
+// Redaction is the type of events that empty others.
+const Redaction = "m.room.redaction"
 
 // kind is what a policy event is about.
 type kind int

@@ -63,7 +63,7 @@ func (r *Room) readEvents(in *json.Decoder, array bool) error {
 			return malformed(n, errors.New("it has no type"))
 		case e.ID == "": // as the lines that a bank is imported from
 			return malformed(n, errors.New("it has no id"))
-		case e.StateKey == nil && e.Type == typeRedaction:
+		case e.StateKey == nil && e.Type == Redaction:
 			r.Redact(e)
 		default:
 			r.set(e, 0)

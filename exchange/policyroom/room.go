@@ -38,11 +38,14 @@ type held struct {
 // empty tells whether an event says nothing: it was redacted, or takes a rule back.
 func (h held) empty() bool { return h.rule == nil && h.refused == nil }
 
+// Load takes a state event of a snapshot: into an empty room, each of the snapshot.
+func (r *Room) Load(e Event) { r.set(e, 0) }
+
 // Replace makes the room's state that of a snapshot.
 func (r *Room) Replace(state []Event) {
-	*r = Room{held: make(map[Key]held), places: make(map[string]Key)}
+	*r = Room{}
 	for _, e := range state {
-		r.set(e, 0)
+		r.Load(e)
 	}
 }
 
@@ -120,17 +123,28 @@ func (r *Room) setOwn(e Event) {
 	}
 }
 
+// Redacted returns the key of the event of the state that a redaction is about, and
+// false if that is part of it no more, or not yet. That the redaction had an effect is
+// not said.
+func (r *Room) Redacted(e Event) (Key, bool) {
+	id := redacts(e)
+	if id != "" && id == r.tombstone {
+		return Key{Type: typeTombstone}, true
+	}
+	key, ok := r.places[id]
+	return key, ok && id != ""
+}
+
 // Redact empties the event that a redaction is about. It tells whether that event is
 // part of the state; if not, it may be one that is still to come.
 func (r *Room) Redact(e Event) bool {
-	id := redacts(e)
-	if id != "" && id == r.tombstone {
+	key, ok := r.Redacted(e)
+	if !ok {
+		return false
+	}
+	if key.Type == typeTombstone {
 		r.tombstone, r.Successor = "", ""
 		return true
-	}
-	key, ok := r.places[id]
-	if !ok || id == "" {
-		return false
 	}
 	h := r.held[key]
 	if !h.redacted {
@@ -139,6 +153,12 @@ func (r *Room) Redact(e Event) bool {
 	h.rule, h.refused = nil, nil
 	r.held[key] = h
 	return true
+}
+
+// Has tells whether the state has an event under a key, empty or not.
+func (r *Room) Has(k Key) bool {
+	_, ok := r.held[k]
+	return ok
 }
 
 // redacts is the event that a redaction is about, empty for none.

@@ -103,7 +103,7 @@ func TestCreatorsHavePowerByVersion(t *testing.T) {
 
 func TestRulesAreTakenBack(t *testing.T) {
 	redaction := func(old, content string) Event {
-		return Event{ID: "$r", Type: typeRedaction, Sender: "@mod:a", Redacts: old, Content: json.RawMessage(content)}
+		return Event{ID: "$r", Type: Redaction, Sender: "@mod:a", Redacts: old, Content: json.RawMessage(content)}
 	}
 	for name, c := range map[string]struct {
 		do   func(r *Room)
