@@ -254,6 +254,13 @@ func (r *rooms) sync(w http.ResponseWriter, q *http.Request) {
 		Room struct{ Rooms []string }
 	}
 	_ = json.Unmarshal([]byte(q.URL.Query().Get("filter")), &filter)
+	r.mu.Lock()
+	known := !slices.ContainsFunc(filter.Room.Rooms, func(id string) bool { return r.rooms[id] == nil })
+	r.mu.Unlock()
+	if !known { // as Synapse does for ids that are none
+		answer(w, http.StatusBadRequest, "M_UNKNOWN", "no such room")
+		return
+	}
 	deadline := time.After(time.Duration(wait) * time.Millisecond)
 	for {
 		r.mu.Lock()

@@ -110,10 +110,8 @@ func (p *policyList) fetch(ctx context.Context) (changed bool, err error) {
 	}
 	if p.feed != nil {
 		c := p.syncer.condition(p.feed)
+		p.joined = p.joined && !c.left
 		switch {
-		case c.left && p.joined:
-			p.joined = false
-			return false, errLeft
 		case c.left && !p.invited():
 			return false, errLeft
 		case c.err != nil:
@@ -233,7 +231,9 @@ func (p *policyList) join(ctx context.Context, client *homeserver.Client) error 
 	} else if _, err := client.Join(ctx, p.roomID, p.via(ctx, client)); err != nil {
 		return fmt.Errorf("join the room: %w", err)
 	}
-	p.joined = true
+	if p.joined = true; p.feed != nil {
+		p.syncer.join(p.feed)
+	}
 	return nil
 }
 

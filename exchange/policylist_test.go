@@ -377,3 +377,49 @@ func TestManyEntriesThatNobodyTookBackStay(t *testing.T) {
 	}
 	b.want(listName, slices.Concat(keys[:100], keys[900:950], keys[960:])...)
 }
+
+func TestPolicyListIsFetchedOnce(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	for n := range 3 {
+		b.rooms.set(listRoom, mediaHash, fmt.Sprint(n), moderator, rule(hash(n)))
+	}
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "0", "1", "2")
+	b.stop()
+	b.rooms.set(listRoom, mediaHash, "0", moderator, `{}`)
+	b.rooms.set(listRoom, mediaHash, "3", moderator, rule(hash(3)))
+	b.rooms.set(listRoom, mediaHash, "4", moderator, rule(hash(4)))
+	syncs := b.rooms.count("sync")
+	round, err := b.newFetcher().FetchOnce(t.Context(), listName)
+	if err != nil || round != (exchange.Round{Banked: 2, Removed: 1}) {
+		t.Errorf("%+v, %v", round, err)
+	}
+	if n := b.rooms.count("sync"); n != syncs {
+		t.Error("it waits for news")
+	}
+	if got := b.banked(listName); !slices.Equal(got, []string{"1", "2", "3", "4"}) {
+		t.Errorf("banked are %q", got)
+	}
+}
+
+// TestRoomThatHomeserversRefuseHoldsNoOtherUp: a name that is none would fail the request
+// for all rooms.
+func TestRoomThatHomeserversRefuseHoldsNoOtherUp(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	b.unhurried = true
+	b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+	b.subscribe("BAD", "!nothing:list.test", "")
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "first")
+	await(t, "the problem is told", func() bool { return strings.Contains(b.problem("BAD"), "join the room") })
+	b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
+	b.want(listName, "first", "second")
+	if s := b.report(listName); s.Synced == nil || !s.Joined {
+		t.Errorf("%+v", s)
+	}
+	if n := b.rooms.count("rooms"); n != 1 {
+		t.Errorf("the state was read %d times", n)
+	}
+}

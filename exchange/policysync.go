@@ -39,6 +39,7 @@ type syncer struct {
 // before the reading is there, in its order, and ends in the room's state of now.
 type feed struct {
 	room    string
+	joined  bool // has our user joined it? Others are not asked for: a name that is none fails all
 	wake    chan struct{}
 	begun   chan struct{} // closed when state can be read that later events follow on
 	events  []homeserver.Event
@@ -107,10 +108,19 @@ func (s *syncer) follow(room string, wake chan struct{}) *feed {
 	if s.since != "" {
 		close(f.begun)
 	}
+	return f
+}
+
+// join has the room of a feed asked for, which our user has joined. Invitations into it
+// have served their purpose.
+func (s *syncer) join(f *feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.joined, f.left = true, false
+	delete(s.invites, f.room)
 	if s.interrupt != nil {
 		s.interrupt() // it does not ask for this room
 	}
-	return f
 }
 
 // leave ends a feed, and tells whether it was the last one: then the syncer has ended.
@@ -132,14 +142,15 @@ func (s *syncer) run(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
 		pause := pollGap
-		err := s.poll(ctx, began)
-		if err != nil {
+		anew, err := s.poll(ctx, began)
+		switch {
+		case err != nil:
 			pause = min(firstSyncRetry<<min(failures, 10), lastSyncRetry)
 			failures++
 			if status, ok := errors.AsType[*homeserver.StatusError](err); ok {
 				pause = max(pause, min(status.RetryAfter, time.Minute))
 			}
-		} else {
+		case !anew: // to begin anew may always work, and to go on never
 			failures = 0
 		}
 		select {
@@ -149,8 +160,9 @@ func (s *syncer) run(ctx context.Context) {
 	}
 }
 
-// poll asks once and tells the followers.
-func (s *syncer) poll(ctx context.Context, began time.Time) error {
+// poll asks once and tells the followers. anew tells that it has asked from where on there
+// is something new, and not what that is.
+func (s *syncer) poll(ctx context.Context, began time.Time) (anew bool, err error) {
 	attempt, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
@@ -159,7 +171,7 @@ func (s *syncer) poll(ctx context.Context, began time.Time) error {
 	var asked []*feed
 	for f := range s.feeds {
 		asked = append(asked, f)
-		if !slices.Contains(r.Rooms, f.room) {
+		if f.joined && !slices.Contains(r.Rooms, f.room) {
 			r.Rooms = append(r.Rooms, f.room)
 		}
 		if !f.settled && !f.reading && !f.readAt.IsZero() {
@@ -168,7 +180,7 @@ func (s *syncer) poll(ctx context.Context, began time.Time) error {
 	}
 	s.mu.Unlock()
 	slices.Sort(r.Rooms)
-	if r.Since == "" {
+	if anew = r.Since == ""; anew {
 		r.Timeout = 0
 	}
 	answer, err := s.client.Sync(attempt, r)
@@ -177,13 +189,12 @@ func (s *syncer) poll(ctx context.Context, began time.Time) error {
 	s.interrupt = nil
 	switch {
 	case err == nil:
-		s.deliver(answer, asked, began, r.Since == "")
+		s.deliver(answer, asked, began, anew)
 	case ctx.Err() != nil || attempt.Err() != nil:
-		return nil
-	case isBadSince(err) && r.Since != "":
+		return anew, nil
+	case isBadSince(err) && !anew:
 		s.log.WarnContext(ctx, "policy rooms are read anew", "err", err)
 		s.since = ""
-		return nil
 	default:
 		for _, f := range asked {
 			f.err = err
@@ -192,7 +203,7 @@ func (s *syncer) poll(ctx context.Context, began time.Time) error {
 			}
 		}
 	}
-	return err
+	return anew, err
 }
 
 // isBadSince tells errors that end with beginning anew: too much is new to be read
@@ -223,6 +234,9 @@ func (s *syncer) deliver(answer homeserver.SyncResponse, asked []*feed, began ti
 			f.settled = true
 			notify(f.wake)
 		}
+		if slices.ContainsFunc(answer.Invites, func(i homeserver.Invite) bool { return i.Room == f.room }) {
+			notify(f.wake)
+		}
 		room, joined := answer.Joined[f.room]
 		switch {
 		case anew || room.Limited || len(f.events)+len(room.Events) > maxQueued:
@@ -232,9 +246,8 @@ func (s *syncer) deliver(answer homeserver.SyncResponse, asked []*feed, began ti
 			f.events = append(f.events, room.Events...)
 			notify(f.wake)
 		}
-		left := slices.Contains(answer.Left, f.room)
-		if f.left != left && (left || joined) {
-			f.left = left
+		if f.joined && slices.Contains(answer.Left, f.room) && !joined {
+			f.joined, f.left = false, true
 			notify(f.wake)
 		}
 	}
@@ -289,7 +302,7 @@ func (s *syncer) condition(f *feed) condition {
 	return condition{f.synced, f.left, f.err}
 }
 
-// invitersTo tells who has invited our user into a room, and clears that.
+// invitersTo tells who has invited our user into a room since it was joined last.
 func (s *syncer) invitersTo(room string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
