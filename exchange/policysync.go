@@ -221,15 +221,17 @@ func (s *syncer) deliver(answer homeserver.SyncResponse, asked []*feed, began ti
 			s.invites[invite.Room] = append(from, invite.Inviter)
 		}
 	}
-	now := time.Now()
-	for _, f := range asked {
-		f.err, f.synced = nil, now
+	for f := range s.feeds { // those too that have come meanwhile
 		select {
 		case <-f.begun:
 		default:
 			close(f.begun)
 			notify(f.wake)
 		}
+	}
+	now := time.Now()
+	for _, f := range asked {
+		f.err, f.synced = nil, now
 		if !f.reading && f.readAt.Before(began) && !f.settled {
 			f.settled = true
 			notify(f.wake)
