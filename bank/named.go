@@ -150,6 +150,12 @@ func (ix *Index) Named(server, id string) (out []Match) {
 	return out
 }
 
+// MatchesServer tells whether a pattern of servers, as of [Named], is of a server.
+func MatchesServer(pattern, server string) bool {
+	pattern, server = strings.ToLower(pattern), strings.ToLower(server)
+	return globMatches(pattern, server) || globMatches(pattern, withoutPort(server))
+}
+
 // withoutPort cuts the port off a server's name.
 func withoutPort(server string) string {
 	host, port, found := strings.Cut(server, ":")

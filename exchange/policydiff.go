@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"mediagate/bank"
@@ -16,12 +17,30 @@ import (
 // serversOff is why rules about servers do not count.
 const serversOff policyroom.Refusal = "servers_off"
 
+// ownServer is why a rule does not count that would ban the media of our own users.
+const ownServer policyroom.Refusal = "own_server"
+
+// serverOf is the server of a user.
+func serverOf(user string) string {
+	_, server, _ := strings.Cut(user, ":")
+	return server
+}
+
 // policyBatch is how many entries one commit banks.
 const policyBatch = 500
 
 // reconcile brings the bank to what the room, and those who run this server, let count.
 func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bool, err error) {
+	defer func() {
+		if err != nil {
+			p.read = time.Time{} // what was not done is done when the state is read again
+		}
+	}()
 	allowed, err := p.store.AllowedHashes(ctx)
+	if err != nil {
+		return false, err
+	}
+	digests, err := p.store.AllowedDigests(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -29,8 +48,15 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 	near := pdq.NewIndex(allowed)
 	trust.Lint = func(r policyroom.Rule) []policyroom.Refusal {
 		refused := policyroom.Lint(r, near, p.spared)
-		if r.Servers != "" && !p.config.Servers {
+		switch {
+		case r.Servers == "":
+		case !p.config.Servers:
 			refused = append(refused, serversOff)
+		case bank.MatchesServer(r.Servers, serverOf(p.user)):
+			refused = append(refused, ownServer)
+		}
+		if slices.ContainsFunc(r.Signals, func(s bank.Signal) bool { return digests[s.Value] }) {
+			refused = append(refused, policyroom.NearAllowed)
 		}
 		return refused
 	}
@@ -53,7 +79,12 @@ func (p *policyList) reconcile(ctx context.Context, x bank.Exchange) (changed bo
 		}
 		f := bank.Fetched{Put: batch, Removed: removed, Completed: len(put) == 0}
 		if err := p.commit(x, x.Checkpoint, f); err != nil {
-			p.read = time.Time{} // what is banked is to be read again
+			for _, c := range put {
+				p.pace.Undo(reading.Rules[c.Key].Sender)
+			}
+			for _, c := range batch {
+				p.pace.Undo(reading.Rules[c.Key].Sender)
+			}
 			return changed, err
 		}
 		for _, c := range batch {
@@ -122,16 +153,12 @@ func replacements(put []bank.SourceContent, removed []string) (others []string, 
 }
 
 // additions are the rules that are to be banked now. Who subscribes to a list takes it as
-// it is; later its senders' pace is limited, but for what takes the place of a rule that
-// is banked: a gap between the two would let pass what both ban.
+// it is; later its senders' pace is limited. Where a rule must wait that takes the place
+// of another, that one stays so long: a gap would let pass what both ban.
 func (p *policyList) additions(x bank.Exchange, reading *policyroom.Reading) (put []bank.SourceContent, err error) {
 	now := time.Now()
 	p.retry = time.Time{}
-	taken := make(map[policyroom.Key]bool)
-	for source := range p.banked {
-		key, _, _ := policyroom.ParseSource(source) // what cannot be read takes no place
-		taken[key] = true
-	}
+	waiting := make(map[policyroom.Key]bool)
 	for _, source := range slices.Sorted(maps.Keys(reading.Rules)) {
 		if p.banked[source] {
 			continue
@@ -141,9 +168,9 @@ func (p *policyList) additions(x bank.Exchange, reading *policyroom.Reading) (pu
 		if err != nil {
 			return nil, err
 		}
-		if x.Completed && !taken[key] && !p.pace.Accept(rule.Sender, now, int(p.config.MaxAdditions)) {
+		if x.Completed && !p.pace.Accept(rule.Sender, now, int(p.config.MaxAdditions)) {
 			reading.Add(policyroom.Refused{Key: key, EventID: event, Sender: rule.Sender, Reason: policyroom.TooManyAdditions})
-			p.retry = now.Add(paceEvery)
+			p.retry, waiting[key] = now.Add(paceEvery), true
 			continue
 		}
 		content, err := sourceOf(source, rule)
@@ -152,6 +179,10 @@ func (p *policyList) additions(x bank.Exchange, reading *policyroom.Reading) (pu
 		}
 		put = append(put, content)
 	}
+	reading.Removed = slices.DeleteFunc(reading.Removed, func(source string) bool {
+		key, _, err := policyroom.ParseSource(source)
+		return err == nil && waiting[key]
+	})
 	return put, nil
 }
 

@@ -46,6 +46,7 @@ type fakeKey struct{ kind, key string }
 type fakeRoom struct {
 	version  string
 	joined   bool
+	outside  bool // the user was thrown out, and is told the state of then
 	invited  bool // to join it needs an invitation
 	left     int  // where in the stream the user was thrown out, 0 for never
 	state    map[fakeKey]*fakeEvent
@@ -215,7 +216,7 @@ func (r *rooms) join(w http.ResponseWriter, id string) {
 		answer(w, http.StatusForbidden, "M_FORBIDDEN", "you are not invited")
 		return
 	}
-	room.joined, room.left = true, 0
+	room.joined, room.left, room.outside = true, 0, false
 	write(w, http.StatusOK, map[string]any{"room_id": id})
 }
 
@@ -230,6 +231,9 @@ func (r *rooms) readState(w http.ResponseWriter, id string, rest []string) {
 	list := []json.RawMessage{}
 	if len(rest) == 0 {
 		list = append(list, r.oddState...)
+	}
+	if member := (fakeKey{"m.room.member", "@own:local.test"}); len(rest) == 0 || len(rest) == 2 && rest[1] == member.key {
+		list = append(list, json.RawMessage(`{"type":"m.room.member","state_key":"@own:local.test","sender":"@own:local.test","event_id":"$own","content":{"membership":"`+map[bool]string{false: "join", true: "ban"}[room.outside]+`"}}`))
 	}
 	for key, e := range room.state {
 		if len(rest) == 0 || len(rest) == 2 && key == (fakeKey{rest[0], rest[1]}) {

@@ -111,7 +111,7 @@ func (f *flood) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(path, "/state"):
 		f.events(out)
 	default:
-		out.add(`{"room_id":%q}`, listRoom)
+		out.add(`{"room_id":%q,"user_id":"@own:local.test"}`, listRoom)
 	}
 }
 
@@ -124,6 +124,7 @@ func (s *script) add(format string, values ...any) {
 
 func (f *flood) events(out *script) {
 	out.add(`[{"type":"m.room.create","state_key":"","sender":%q,"event_id":"$c","content":{"room_version":"12"}}`, moderator)
+	out.add(`,{"type":"m.room.member","state_key":"@own:local.test","sender":"@own:local.test","event_id":"$m","content":{"membership":"join"}}`)
 	out.add(`,{"type":"m.room.power_levels","state_key":"","sender":"x","event_id":"$p","content":{}}`)
 	for n := range f.entries {
 		reason := ""

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ type policyList struct {
 
 	// What follows is fetch's alone.
 	roomID string
+	user   string             // ours
 	client *homeserver.Client // whom syncer asks
 	syncer *syncer            // nil while nothing is followed
 	feed   *feed
@@ -42,7 +44,8 @@ type policyList struct {
 	// while none does.
 	retry  time.Time
 	report policyroom.Report
-	shrunk time.Time // since when so many entries are missing that it is not believed
+	last   policyReport // of who had the lease before
+	shrunk time.Time    // since when so many entries are missing that it is not believed
 }
 
 func newPolicyList(r *runner) (source, error) {
@@ -50,7 +53,7 @@ func newPolicyList(r *runner) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policyList{clients: clients{runner: r, address: config.Homeserver}, config: config}, nil
+	return &policyList{clients: clients{runner: r, address: config.Homeserver}, config: config, last: r.lastReport()}, nil
 }
 
 // policyCheckpoint is what a policy list keeps for the next holder of its lease.
@@ -62,6 +65,8 @@ type policyCheckpoint struct {
 const (
 	// aliasEvery is how often is looked where an alias leads.
 	aliasEvery = 10 * time.Minute
+	// aliasWithin is how long that may take.
+	aliasWithin = 3 * time.Second
 	// beginWithin is how long a fetch waits for the first answer to a syncer.
 	beginWithin = 10 * time.Second
 	// A state that has lost more than one in vanishedShare of at least bulkEntries entries,
@@ -72,6 +77,9 @@ const (
 	// paceEvery is how often entries are looked at that wait for their sender's pace.
 	paceEvery = 30 * time.Second
 )
+
+// errNoState is why an answer is not believed.
+var errNoState = errors.New("read the room: what the homeserver says is no room's state: it has no m.room.create")
 
 // errLeft is why a list's state is not followed any more.
 var errLeft = errors.New("our user is not in the room any more: what it banned last stays")
@@ -105,17 +113,25 @@ func (p *policyList) fetch(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := p.follow(ctx, client, x); err != nil {
+	if p.user == "" || p.client != client {
+		if p.user, err = client.User(ctx); err != nil {
+			return false, fmt.Errorf("ask who our user is: %w", err)
+		}
+	}
+	if err := p.follow(ctx, client); err != nil {
 		return false, err
 	}
 	if p.feed != nil {
 		c := p.syncer.condition(p.feed)
 		p.joined = p.joined && !c.left
 		switch {
-		case c.left && !p.invited():
-			return false, errLeft
 		case c.err != nil:
 			return false, c.err
+		case c.left && !p.invited():
+			// Somebody may have let our user in again.
+			if is, err := p.isMember(ctx, client); !is || err != nil {
+				return false, cmp.Or(err, errLeft)
+			}
 		}
 	}
 	if err := p.join(ctx, client); err != nil {
@@ -158,11 +174,13 @@ func (p *policyList) watchAlias(ctx context.Context, client *homeserver.Client) 
 	if p.config.Room[0] != '#' || time.Since(p.looked) < aliasEvery {
 		return
 	}
+	p.looked = time.Now() // whoever answers for it, or does not, holds nothing else up
+	ctx, cancel := context.WithTimeout(ctx, aliasWithin)
+	defer cancel()
 	room, _, err := client.ResolveAlias(ctx, p.config.Room)
 	if err != nil {
 		return // what it leads to is not known now; what is followed is
 	}
-	p.looked = time.Now()
 	was := p.drift
 	if p.drift = ""; room != p.roomID {
 		p.drift = room
@@ -173,7 +191,7 @@ func (p *policyList) watchAlias(ctx context.Context, client *homeserver.Client) 
 }
 
 // follow begins to follow the room, unless that is done for one look only.
-func (p *policyList) follow(ctx context.Context, client *homeserver.Client, x bank.Exchange) error {
+func (p *policyList) follow(ctx context.Context, client *homeserver.Client) error {
 	if p.tally != nil {
 		return nil
 	}
@@ -221,7 +239,7 @@ func (p *policyList) join(ctx context.Context, client *homeserver.Client) error 
 	}
 	if len(p.config.Inviters) > 0 && !p.invited() {
 		// It may be in the room already.
-		is, err := isMember(ctx, client, p.roomID)
+		is, err := p.isMember(ctx, client)
 		if err != nil {
 			return err
 		}
@@ -239,24 +257,29 @@ func (p *policyList) join(ctx context.Context, client *homeserver.Client) error 
 
 // isMember tells whether our user is in a room. That its state can be read does not say
 // so: who was thrown out is told what it was then.
-func isMember(ctx context.Context, client *homeserver.Client, room string) (bool, error) {
-	user, err := client.User(ctx)
-	if err != nil {
-		return false, fmt.Errorf("ask who our user is: %w", err)
-	}
-	e, err := client.StateEvent(ctx, room, "m.room.member", user)
+func (p *policyList) isMember(ctx context.Context, client *homeserver.Client) (bool, error) {
+	e, err := client.StateEvent(ctx, p.roomID, memberType, p.user)
 	if errors.Is(err, homeserver.ErrForbidden) || errors.Is(err, homeserver.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("read our membership: %w", err)
 	}
+	return isJoined(e), nil
+}
+
+const memberType = "m.room.member"
+
+// isJoined tells whether a membership is that of somebody who is in the room.
+func isJoined(e homeserver.Event) bool {
 	var member struct {
 		Membership string `json:"membership"`
 	}
 	_ = json.Unmarshal(e.Content, &member) // what cannot be read is no membership
-	return member.Membership == "join", nil
+	return member.Membership == "join"
 }
+
+func isKey(e homeserver.Event, key string) bool { return e.StateKey != nil && *e.StateKey == key }
 
 // via are servers that are in the room: those that the operator names, and of an alias
 // those that it is known by. Ids of rooms name none from version 12 on.
@@ -302,11 +325,23 @@ func (p *policyList) refresh(ctx context.Context, client *homeserver.Client) (ne
 // readState reads the whole state. What is cut off changes nothing.
 func (p *policyList) readState(ctx context.Context, client *homeserver.Client) error {
 	var room policyroom.Room
+	created, member := false, false
 	if err := client.RoomState(ctx, p.roomID, func(e homeserver.Event) error {
 		room.Load(e)
+		created = created || e.Type == "m.room.create" && isKey(e, "")
+		member = member || e.Type == memberType && isKey(e, p.user) && isJoined(e)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("read the room: %w", err)
+	}
+	switch {
+	case !created: // each room has one
+		return errNoState
+	case !member: // who was thrown out is told what the state was then
+		if p.joined = false; p.feed != nil {
+			p.syncer.leftRoom(p.feed)
+		}
+		return errLeft
 	}
 	keys, err := p.store.SourceKeys(ctx, p.exchange.Name)
 	if err != nil {

@@ -245,7 +245,7 @@ func TestListThatCannotBeReadKeepsWhatItBans(t *testing.T) {
 	b.subscribe(listName, listRoom, "")
 	b.want(listName, "first")
 	b.rooms.change(func() { b.rooms.fault = failing })
-	await(t, "the problem is told", func() bool { return b.problem(listName) != "" })
+	await(t, "the problem is told", func() bool { return strings.Contains(b.problem(listName), "M_UNKNOWN") })
 	b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
 	b.want(listName, "first")
 	b.rooms.change(func() { b.rooms.fault = healthy })
@@ -258,11 +258,66 @@ func TestListThatCannotBeReadKeepsWhatItBans(t *testing.T) {
 	})
 	await(t, "that is told", func() bool { return strings.Contains(b.problem(listName), "not in the room any more") })
 	b.start()
-	await(t, "that is told", func() bool { return b.problem(listName) != "" })
+	await(t, "that is told", func() bool { return strings.Contains(b.problem(listName), "join the room") })
 	b.want(listName, "first", "second")
-	if s := b.report(listName); s.Joined {
+	// How old it is, and how much, is told also by who has never read it.
+	if s := b.report(listName); s.Joined || s.Entries != 2 || s.Synced == nil {
 		t.Errorf("status %+v", s)
 	}
+	// Let in again, by whomever.
+	b.rooms.change(func() {
+		r := b.rooms.rooms[listRoom]
+		r.joined, r.left, r.invited = true, 0, false
+	})
+	b.rooms.set(listRoom, mediaHash, "third", moderator, rule(hash(3)))
+	b.want(listName, "first", "second", "third")
+}
+
+func TestThrownOutUserIsNotFooledByTheStateOfThen(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "first")
+	b.rooms.change(func() { b.rooms.rooms[listRoom].outside = true }) // and nobody tells
+	await(t, "that is told", func() bool {
+		return strings.Contains(b.problem(listName), "not in the room any more") && !b.report(listName).Joined
+	})
+	b.want(listName, "first")
+	// It is let in again.
+	b.rooms.change(func() { b.rooms.rooms[listRoom].outside = false })
+	b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
+	b.want(listName, "first", "second")
+}
+
+func TestStateThatIsNoneIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "first")
+	var lost map[fakeKey]*fakeEvent
+	b.rooms.change(func() {
+		r := b.rooms.rooms[listRoom]
+		lost, r.state = r.state, map[fakeKey]*fakeEvent{}
+	})
+	await(t, "that is told", func() bool { return strings.Contains(b.problem(listName), "no m.room.create") })
+	b.want(listName, "first")
+	b.rooms.change(func() { b.rooms.rooms[listRoom].state = lost })
+	await(t, "it is believed again", func() bool { return b.problem(listName) == "" })
+	b.want(listName, "first")
+}
+
+func TestStatusIsKeptWhateverTheRoomSays(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	for n := range 60 {
+		b.rooms.set(listRoom, mediaHash, fmt.Sprint(n, strings.Repeat("<", 240)), moderator, `[]`)
+	}
+	b.rooms.set(listRoom, mediaHash, strings.Repeat("\u0001", 250), moderator, `[]`)
+	b.rooms.set(listRoom, "m.room.tombstone", "", moderator, `{"replacement_room":"`+strings.Repeat("<", 30_000)+`"}`)
+	b.subscribe(listName, listRoom, "")
+	await(t, "the status is kept", func() bool { return strings.Contains(b.exchange(listName).Status.Report, `"not_an_object":61`) })
 }
 
 func TestAliasIsLookedUpOnce(t *testing.T) {

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -66,21 +67,40 @@ func (p *policyList) tell(x bank.Exchange) {
 			synced = c.synced
 		}
 	}
-	if out.Synced = seconds(synced); out.Synced != nil {
+	if out.Synced = seconds(synced); p.read.IsZero() && p.last.Room == out.Room {
+		out.Read, out.Synced, out.Entries = p.last.Read, p.last.Synced, p.last.Entries
+	}
+	if out.Synced != nil {
 		p.policySynced.WithLabelValues(x.Name).Set(float64(*out.Synced))
 	}
 	p.policyRefused.DeletePartialMatch(prometheus.Labels{"exchange": x.Name})
 	for reason, n := range p.report.Counts {
 		p.policyRefused.WithLabelValues(x.Name, string(reason)).Set(float64(n))
 	}
-	raw, err := json.Marshal(out)
-	if err != nil {
-		p.log.Error("status of a policy list cannot be written", "exchange", x.Name, "err", err)
-		return
-	}
 	p.runner.mu.Lock()
-	p.runner.report = string(raw)
+	p.runner.report = out.text()
 	p.runner.mu.Unlock()
+}
+
+// text is a report as it is kept, with as many examples as there is room for.
+func (r policyReport) text() string {
+	for {
+		var raw bytes.Buffer
+		to := json.NewEncoder(&raw)
+		to.SetEscapeHTML(false)
+		if err := to.Encode(r); err == nil && raw.Len() <= bank.MaxReport || len(r.Examples) == 0 {
+			return raw.String()
+		}
+		r.Examples = r.Examples[:len(r.Examples)/2]
+	}
+}
+
+// lastReport is that of who had the lease before; of none it is empty.
+func (r *runner) lastReport() (last policyReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = json.Unmarshal([]byte(r.status.Report), &last) // what cannot be read says nothing
+	return last
 }
 
 func seconds(t time.Time) *int64 {

@@ -43,6 +43,7 @@ type feed struct {
 	wake    chan struct{}
 	begun   chan struct{} // closed when state can be read that later events follow on
 	events  []homeserver.Event
+	queued  int // how large they are
 	stale   bool
 	reading bool
 	readAt  time.Time // when the state was read last
@@ -57,12 +58,14 @@ const (
 	pollTimeout = 30 * time.Second
 	// pollGap is the least time from one request to the next.
 	pollGap = 50 * time.Millisecond
-	// maxQueued is how many events wait for a follower; with more, the whole state is
-	// read instead.
+	// maxQueued and maxQueuedBytes are how many events wait for a follower; with more,
+	// the whole state is read instead.
 	maxQueued       = 2000
+	maxQueuedBytes  = 8 << 20
 	firstSyncRetry  = 500 * time.Millisecond
 	lastSyncRetry   = 15 * time.Second
 	maxInvitedRooms = 1000
+	maxInviters     = 100 // of one room
 )
 
 func newSyncer(client *homeserver.Client, log *slog.Logger) *syncer {
@@ -216,11 +219,6 @@ func isBadSince(err error) bool {
 // deliver gives what is new to those for whom it was asked.
 func (s *syncer) deliver(answer homeserver.SyncResponse, asked []*feed, began time.Time, anew bool) {
 	s.since = answer.Next
-	for _, invite := range answer.Invites {
-		if from := s.invites[invite.Room]; len(s.invites) < maxInvitedRooms && !slices.Contains(from, invite.Inviter) {
-			s.invites[invite.Room] = append(from, invite.Inviter)
-		}
-	}
 	for f := range s.feeds { // those too that have come meanwhile
 		select {
 		case <-f.begun:
@@ -241,18 +239,51 @@ func (s *syncer) deliver(answer homeserver.SyncResponse, asked []*feed, began ti
 		}
 		room, joined := answer.Joined[f.room]
 		switch {
-		case anew || room.Limited || len(f.events)+len(room.Events) > maxQueued:
-			f.stale, f.events = true, nil
+		case anew || room.Limited || len(f.events)+len(room.Events) > maxQueued || f.queued+sizeOf(room.Events) > maxQueuedBytes:
+			f.stale, f.events, f.queued = true, nil, 0
 			notify(f.wake)
 		case len(room.Events) > 0:
-			f.events = append(f.events, room.Events...)
+			f.events, f.queued = append(f.events, room.Events...), f.queued+sizeOf(room.Events)
 			notify(f.wake)
 		}
 		if f.joined && slices.Contains(answer.Left, f.room) && !joined {
 			f.joined, f.left = false, true
+			delete(s.invites, f.room)
 			notify(f.wake)
 		}
 	}
+	for _, invite := range answer.Invites {
+		from, known := s.invites[invite.Room]
+		if room := known || len(s.invites) < maxInvitedRooms || s.follows(invite.Room); room && len(from) < maxInviters && !slices.Contains(from, invite.Inviter) {
+			s.invites[invite.Room] = append(from, invite.Inviter)
+		}
+	}
+}
+
+// follows tells whether somebody follows a room.
+func (s *syncer) follows(room string) bool {
+	for f := range s.feeds {
+		if f.room == room {
+			return true
+		}
+	}
+	return false
+}
+
+// leftRoom notes that our user is not in a feed's room any more.
+func (s *syncer) leftRoom(f *feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.joined, f.left = false, true
+	delete(s.invites, f.room)
+}
+
+// sizeOf is about how much memory events take.
+func sizeOf(events []homeserver.Event) (bytes int) {
+	for _, e := range events {
+		bytes += len(e.Content) + 512
+	}
+	return bytes
 }
 
 // look takes what a follower is to do next: read the state, or apply events.
@@ -262,7 +293,7 @@ func (s *syncer) look(f *feed) (events []homeserver.Event, stale bool) {
 	if f.stale || !f.settled {
 		return nil, f.stale
 	}
-	events, f.events = f.events, nil
+	events, f.events, f.queued = f.events, nil, 0
 	return events, false
 }
 
@@ -276,7 +307,7 @@ func (s *syncer) setStale(f *feed) {
 // read has a follower read the state.
 func (s *syncer) read(f *feed, do func() error) error {
 	s.mu.Lock()
-	f.stale, f.reading, f.settled, f.events = false, true, false, nil
+	f.stale, f.reading, f.settled, f.events, f.queued = false, true, false, nil, 0
 	s.mu.Unlock()
 	err := do()
 	s.mu.Lock()

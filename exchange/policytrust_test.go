@@ -1,6 +1,7 @@
 package exchange_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,11 +110,12 @@ func TestSenderAddsNoMoreThanItsPace(t *testing.T) {
 			b.want(listName, want...)
 		}
 	}
-	// Others are not held up, and what is changed is no addition.
+	// Others are not held up, and what waits to take the place of a rule leaves it there.
 	b.rooms.set(listRoom, mediaHash, "helpers", "@helper:list.test", rule(hash(200)))
 	b.rooms.set(listRoom, mediaHash, "old0", moderator, rule(hash(201)))
 	b.want(listName, append(want, "helpers")...)
-	b.wantBanned(hash(201))
+	b.refuses(listName, map[string]int{"too_many_additions": 3})
+	b.wantBanned(hash(0))
 	// Nor is what is taken back.
 	b.rooms.set(listRoom, mediaHash, "old1", moderator, `{}`)
 	await(t, "it is taken back", func() bool { return len(b.banked(listName)) == len(want) })
@@ -165,16 +167,18 @@ func TestPoisonIsNotBanked(t *testing.T) {
 		t.Fatal(err)
 	}
 	logo, err := bank.ParseSignal(bank.PDQ, hash(3))
-	if err != nil {
+	bytes, err2 := bank.ParseSignal(bank.SHA256, strings.Repeat("ab", 32))
+	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.store.AddContent(t.Context(), bank.NewContent{Bank: "HARMLESS", Signals: []bank.Signal{logo}}); err != nil {
+	if _, err := b.store.AddContent(t.Context(), bank.NewContent{Bank: "HARMLESS", Signals: []bank.Signal{logo, bytes}}); err != nil {
 		t.Fatal(err)
 	}
 	b.rooms.set(listRoom, mediaHash, "zero", moderator, rule(strings.Repeat("00", 32)))
 	b.rooms.set(listRoom, mediaHash, "one", moderator, rule(strings.Repeat("ff", 32)))
 	b.rooms.set(listRoom, mediaHash, "heavy", moderator, rule(strings.Repeat("ff", 24)+strings.Repeat("00", 8)))
 	b.rooms.set(listRoom, mediaHash, "logo", moderator, rule("ff"+hash(3)[2:]))
+	b.rooms.set(listRoom, mediaHash, "bytes", moderator, `{"io.github.mediagate.sha256":{"hash":"`+strings.Repeat("ab", 32)+`"}}`)
 	b.rooms.set(listRoom, mediaHash, "good", moderator, rule(hash(60)))
 	b.rooms.set(listRoom, "m.policy.rule.server", "server", moderator, `{"entity":"bad.test","recommendation":"m.ban"}`)
 	b.subscribe(listName, listRoom, "")
@@ -189,9 +193,22 @@ func TestPoisonIsNotBanked(t *testing.T) {
 	for _, e := range b.report(listName).Examples {
 		named[e.StateKey] = e.Event != "" && e.Sender == moderator && e.Reason != ""
 	}
-	for _, key := range []string{"zero", "one", "heavy", "logo", "server"} {
+	for _, key := range []string{"zero", "one", "heavy", "logo", "bytes", "server"} {
 		if !named[key] {
 			t.Errorf("the status does not name %s", key)
 		}
+	}
+}
+
+func TestServersAreBannedButNotOurs(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	for key, pattern := range map[string]string{"theirs": "bad.example.org", "ours": "LOCAL.test", "glob": "lo?al.test", "all": "*"} {
+		b.rooms.set(listRoom, "m.policy.rule.server", key, moderator, `{"entity":"`+pattern+`","recommendation":"m.ban"}`)
+	}
+	b.subscribe(listName, listRoom, `,"servers":true`)
+	b.want(listName, "theirs")
+	if refused := b.report(listName).Refused; refused["own_server"] != 3 {
+		t.Errorf("refused are %v", refused)
 	}
 }

@@ -12,9 +12,8 @@ const maxRemembered = 50_000
 // Pace remembers how much each sender has lately added to a list. The zero Pace
 // remembers nothing. It is not safe for concurrent use.
 //
-// What a list has when it is read for the first time is no addition, nor is a rule
-// that takes the place of a banked one under its key: a gap between the two would let
-// pass what is banned by both.
+// What a list has when it is read for the first time is no addition. What takes the
+// place of another rule is one: else all of a list could be swapped at once.
 type Pace struct {
 	accepted map[string][]time.Time // in the order they were accepted in
 	total    int
@@ -56,4 +55,16 @@ func (p *Pace) forget(sender string, now time.Time) {
 		return
 	}
 	p.accepted[sender] = list[old:]
+}
+
+// Undo forgets what a sender has added last: it was not banked after all.
+func (p *Pace) Undo(sender string) {
+	list := p.accepted[sender]
+	if len(list) == 0 {
+		return
+	}
+	p.total--
+	if p.accepted[sender] = list[:len(list)-1]; len(list) == 1 {
+		delete(p.accepted, sender)
+	}
 }

@@ -119,7 +119,9 @@ func (r *Room) setOwn(e Event) {
 		if r.tombstone, r.Successor = e.ID, ""; len(c) == 0 {
 			r.tombstone = ""
 		}
-		r.Successor, _ = text(c["replacement_room"])
+		if r.Successor, _ = text(c["replacement_room"]); len(r.Successor) > maxKey {
+			r.Successor = ""
+		}
 	}
 }
 
