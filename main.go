@@ -27,6 +27,10 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
                            list the exchanges and how they are doing
   mediagate exchange run NAME
                            fetch once, here and now
+  mediagate exchange promote NAME [--back]
+                           let a list block that is in monitor
+  mediagate exchange review NAME [--block ID | --dismiss ID] [--json]
+                           decide about contents that were held
   mediagate list lint FILE | ROOM [--allow BANK] [--json]
                            tell what of a policy list would be refused
   mediagate publish list [--json]
