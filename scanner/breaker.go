@@ -15,11 +15,12 @@ import (
 
 // breaker holds contents of lists that would block what has long been asked for here.
 //
-// An item that nothing blocks but contents of banks with a breaker, and that was first
-// let pass longer ago than known, has its past requests added to the account of each of
-// them, once. The content whose account reaches its bank's Breaker is held: it blocks
-// nothing any more, from that decision on. What was first seen only lately adds nothing,
-// so that nobody can have a content held by asking for it once it is listed.
+// An item that nothing blocks but contents of banks with a breaker, and that was asked for
+// over at least known while no such bank matched it, has those requests added to the
+// account of each of them, once. The content whose account reaches its bank's Breaker is
+// held: it blocks nothing any more, from that decision on. How long ago the requests were
+// says nothing: a raid of an hour adds nothing a month later either. Nor does what is
+// asked for once it is listed, be the list in force or only watched.
 type breaker struct {
 	known  time.Duration
 	memory *memory
@@ -105,10 +106,13 @@ func (b *breaker) trips(ctx context.Context, ix *bank.Index, v *Verdict) bool {
 		return false
 	}
 	past := b.memory.of(v.Signals.SHA256)
-	now := b.memory.now()
-	if past == nil || now.Sub(past.first) < b.known {
+	if past == nil {
 		return false
 	}
+	if requests, over := past.unlisted.span(); requests == 0 || over < b.known {
+		return false
+	}
+	now := b.memory.now()
 	b.mu.Lock()
 	added, again := len(past.added), false
 	var held []Match
@@ -139,7 +143,7 @@ func (b *breaker) add(m Match, past *remembered, now time.Time) bool {
 	a := b.account(m.Content, now)
 	if i, found := slices.BinarySearch(past.added, a.id); !found {
 		past.added = slices.Insert(past.added, i, a.id)
-		a.requests += past.requests.Load()
+		a.requests += past.unlisted.requests.Load()
 	}
 	return a.requests >= int64(m.Bank.Breaker)
 }

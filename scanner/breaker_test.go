@@ -77,6 +77,18 @@ func (b *breaking) expect(t *testing.T, what string, s *media.Signals, times, bl
 	}
 }
 
+// know asks for pictures so often, at least twice each, from first to last over a day.
+func (b *breaking) know(t *testing.T, times int, pictures ...*media.Signals) {
+	t.Helper()
+	for _, s := range pictures {
+		b.expect(t, "before", s, times-1, 0)
+	}
+	b.wait(day)
+	for _, s := range pictures {
+		b.expect(t, "a day later", s, 1, 0)
+	}
+}
+
 const day = 24 * time.Hour
 
 // TestPopularPictureIsNeverBlocked: its entry is held by the very decision that would
@@ -86,8 +98,7 @@ func TestPopularPictureIsNeverBlocked(t *testing.T) {
 		t.Run(strconv.Itoa(requests), func(t *testing.T) {
 			b := newBreaking(t, defaults)
 			s := b.picture(someHash(b.rng))
-			b.expect(t, "before", s, requests, 0)
-			b.wait(day)
+			b.know(t, requests, s)
 			id := b.list(t, "LIST", apart(s.Hashes[0].PDQ, 5))[0]
 			want, held := 0, map[string]float64{"LIST": 1}
 			if requests < 20 {
@@ -111,8 +122,7 @@ func TestPopularPictureIsNeverBlocked(t *testing.T) {
 func TestManyEntriesNearOnePopularPicture(t *testing.T) {
 	b := newBreaking(t, defaults)
 	s := b.picture(someHash(b.rng))
-	b.ask(t, s, 20)
-	b.wait(day)
+	b.know(t, 20, s)
 	var hashes []pdq.Hash
 	for i := range 2*scanner.MaxMatches + 50 {
 		hashes = append(hashes, apart(s.Hashes[0].PDQ, i%31))
@@ -132,9 +142,8 @@ func TestBroadEntryIsHeldAsItsSumIsReached(t *testing.T) {
 	for range 10 {
 		s := b.picture(apart(centre, b.rng.IntN(20)))
 		pictures = append(pictures, s)
-		b.ask(t, s, 3)
 	}
-	b.wait(day)
+	b.know(t, 3, pictures...)
 	b.list(t, "LIST", centre)
 	for i, s := range pictures {
 		want := 0
@@ -156,15 +165,35 @@ func TestWhatIsSeenOnlyLatelyTripsNothing(t *testing.T) {
 		b.list(t, "LIST", s.Hashes[0].PDQ)
 		b.expect(t, "listed", s, 1000, 1000)
 	})
+	t.Run("in an hour, and nothing for days", func(t *testing.T) {
+		b := newBreaking(t, defaults)
+		s := b.picture(someHash(b.rng))
+		b.ask(t, s, 5_000)
+		b.wait(time.Hour)
+		b.ask(t, s, 5_000)
+		b.list(t, "LIST", s.Hashes[0].PDQ)
+		for range 3 {
+			b.expect(t, "listed", s, 3, 3)
+			b.wait(day)
+		}
+	})
 	t.Run("a moment short of a day", func(t *testing.T) {
 		b := newBreaking(t, defaults)
 		s := b.picture(someHash(b.rng))
 		b.ask(t, s, 20)
 		b.wait(day - 1)
-		b.list(t, "LIST", s.Hashes[0].PDQ)
+		b.ask(t, s, 1)
+		id := b.list(t, "LIST", s.Hashes[0].PDQ)[0]
 		b.expect(t, "listed", s, 3, 3)
-		b.wait(1)
-		b.expect(t, "a day later", s, 3, 0)
+		b.wait(day)
+		b.expect(t, "a day later", s, 3, 3)
+		if _, err := b.store.DeleteContent(t.Context(), "LIST", id); err != nil {
+			t.Fatal(err)
+		}
+		b.sync(t)
+		b.expect(t, "not listed", s, 1, 0)
+		b.list(t, "LIST", s.Hashes[0].PDQ)
+		b.expect(t, "listed, and asked for over a day", s, 3, 0)
 	})
 	t.Run("made anew from a picture that is listed", func(t *testing.T) {
 		b := newBreaking(t, defaults)
@@ -190,13 +219,98 @@ func TestWhatIsSeenOnlyLatelyTripsNothing(t *testing.T) {
 	})
 }
 
+// TestWhatIsListedIsNotOfOld however long it was let pass: because its list is watched,
+// needs others to agree, or has it held.
+func TestWhatIsListedIsNotOfOld(t *testing.T) {
+	t.Run("watched", func(t *testing.T) {
+		b := newBreaking(t, defaults)
+		b.set(t, "LIST", bank.Settings{Monitor: new(true)})
+		h := someHash(b.rng)
+		b.list(t, "LIST", h)
+		s := b.picture(h)
+		b.know(t, 1000, s)
+		if p, err := b.Predict(t.Context(), "LIST"); p.Contents != 1 || p.Requests != 1000 || err != nil {
+			t.Errorf("predicted %+v, %v", p, err)
+		}
+		b.set(t, "LIST", bank.Settings{Monitor: new(false)})
+		b.expect(t, "in force", s, 3, 3)
+		b.expect(t, "a copy", b.picture(apart(h, 2)), 3, 3)
+		if b.Held() != 0 || b.Accounts() != 0 {
+			t.Errorf("%d held, %d accounts", b.Held(), b.Accounts())
+		}
+	})
+	t.Run("watched by another list", func(t *testing.T) {
+		b := newBreaking(t, defaults)
+		if _, err := b.store.CreateBank(t.Context(), bank.Bank{Name: "FIRST", Ratio: 1, Monitor: true, Breaker: 1000}); err != nil {
+			t.Fatal(err)
+		}
+		s := b.picture(someHash(b.rng))
+		b.list(t, "FIRST", s.Hashes[0].PDQ)
+		b.know(t, 1000, s)
+		b.list(t, "LIST", s.Hashes[0].PDQ)
+		b.expect(t, "in force", s, 3, 3)
+	})
+	t.Run("nobody agrees", func(t *testing.T) {
+		b := newBreaking(t, defaults)
+		b.set(t, "LIST", bank.Settings{Agree: new(1)})
+		s := b.picture(someHash(b.rng))
+		b.list(t, "LIST", s.Hashes[0].PDQ)
+		b.know(t, 1000, s)
+		b.set(t, "LIST", bank.Settings{Agree: new(0)})
+		b.expect(t, "in force", s, 3, 3)
+	})
+	t.Run("held", func(t *testing.T) {
+		b := newBreaking(t, defaults)
+		popular := b.picture(someHash(b.rng))
+		b.know(t, 20, popular)
+		b.list(t, "LIST", popular.Hashes[0].PDQ)
+		b.expect(t, "popular", popular, 1, 0)
+		s := b.picture(apart(popular.Hashes[0].PDQ, 20))
+		b.know(t, 1000, s)
+		b.list(t, "LIST", apart(popular.Hashes[0].PDQ, 50)) // far from what is popular
+		bad := b.picture(apart(popular.Hashes[0].PDQ, 50))
+		b.expect(t, "near both", s, 3, 3)
+		b.expect(t, "near the second", bad, 3, 3)
+	})
+	t.Run("at once", func(t *testing.T) {
+		config := defaults
+		config.KnownAfter = 0
+		b := newBreaking(t, config)
+		b.set(t, "LIST", bank.Settings{Monitor: new(true)})
+		s := b.picture(someHash(b.rng))
+		b.list(t, "LIST", s.Hashes[0].PDQ)
+		b.ask(t, s, 1000)
+		b.set(t, "LIST", bank.Settings{Monitor: new(false)})
+		b.expect(t, "in force", s, 3, 3)
+		if n := b.Accounts(); n != 0 {
+			t.Errorf("%d accounts", n)
+		}
+	})
+	t.Run("only the time before and after counts", func(t *testing.T) {
+		b := newBreaking(t, defaults)
+		s := b.picture(someHash(b.rng))
+		b.ask(t, s, 10)
+		b.set(t, "LIST", bank.Settings{Monitor: new(true)})
+		id := b.list(t, "LIST", s.Hashes[0].PDQ)[0]
+		b.know(t, 1000, s)
+		b.set(t, "LIST", bank.Settings{Monitor: new(false)})
+		b.expect(t, "in force", s, 3, 3)
+		if _, err := b.store.DeleteContent(t.Context(), "LIST", id); err != nil {
+			t.Fatal(err)
+		}
+		b.sync(t)
+		b.expect(t, "not listed", s, 9, 0)
+		b.list(t, "LIST", s.Hashes[0].PDQ)
+		b.expect(t, "after 19 requests", s, 3, 3)
+	})
+}
+
 // TestAskingForWhatIsBlockedAddsNothing: what was asked for of old is added once, and what
 // is blocked is not counted.
 func TestAskingForWhatIsBlockedAddsNothing(t *testing.T) {
 	b := newBreaking(t, defaults)
 	s := b.picture(someHash(b.rng))
-	b.ask(t, s, 10)
-	b.wait(day)
+	b.know(t, 10, s)
 	id := b.list(t, "LIST", s.Hashes[0].PDQ)[0]
 	b.expect(t, "listed", s, 100, 100)
 	b.wait(scanner.AccountTTL - 1)
@@ -226,9 +340,7 @@ func TestAskingForWhatIsBlockedAddsNothing(t *testing.T) {
 func TestBanksWithoutBreakerAreNotHeld(t *testing.T) {
 	b := newBreaking(t, defaults)
 	own, both := b.picture(someHash(b.rng)), b.picture(someHash(b.rng))
-	b.ask(t, own, 1000)
-	b.ask(t, both, 1000)
-	b.wait(day)
+	b.know(t, 1000, own, both)
 	b.list(t, "OWN", own.Hashes[0].PDQ)
 	b.list(t, "LIST", both.Hashes[0].PDQ)
 	b.list(t, "OWN", apart(both.Hashes[0].PDQ, 20))
@@ -254,9 +366,7 @@ func TestAccountsAreBounded(t *testing.T) {
 	b := newBreaking(t, defaults)
 	centre := someHash(b.rng)
 	first, second := b.picture(centre), b.picture(apart(centre, 3))
-	b.ask(t, first, 15)
-	b.ask(t, second, 15)
-	b.wait(day)
+	b.know(t, 15, first, second)
 	b.list(t, "LIST", centre)
 	b.expect(t, "first", first, 5, 5)
 	b.OpenAccounts(scanner.MaxAccounts)
@@ -268,9 +378,7 @@ func TestAccountsAreBounded(t *testing.T) {
 
 	b = newBreaking(t, defaults)
 	first, second = b.picture(centre), b.picture(apart(centre, 3))
-	b.ask(t, first, 15)
-	b.ask(t, second, 15)
-	b.wait(day)
+	b.know(t, 15, first, second)
 	b.list(t, "LIST", centre)
 	b.expect(t, "first", first, 5, 5)
 	b.OpenAccounts(scanner.MaxAccounts - 1)
@@ -285,9 +393,8 @@ func TestManyAskAtOnceForAPopularPicture(t *testing.T) {
 	for range 10 {
 		s := b.picture(someHash(b.rng))
 		pictures, hashes = append(pictures, s), append(hashes, s.Hashes[0].PDQ)
-		b.ask(t, s, 20)
 	}
-	b.wait(day)
+	b.know(t, 20, pictures...)
 	b.set(t, "LIST", bank.Settings{Monitor: new(true)})
 	b.list(t, "LIST", hashes...)
 	var asking sync.WaitGroup
@@ -380,9 +487,7 @@ func TestHeldContentsAreReviewed(t *testing.T) {
 	b.SetMemoryNow(func() time.Time { return base.Add(time.Duration(b.now.Load())) })
 	b.Review(r)
 	s, other := b.picture(someHash(b.rng)), b.picture(someHash(b.rng))
-	b.ask(t, s, 20)
-	b.ask(t, other, 20)
-	b.wait(day)
+	b.know(t, 20, s, other)
 	stop := b.run(t)
 	ids := b.list(t, "LIST", s.Hashes[0].PDQ, apart(s.Hashes[0].PDQ, 9), other.Hashes[0].PDQ)
 	b.expect(t, "listed", s, 2, 0)
@@ -428,8 +533,7 @@ func TestHeldContentsAreReviewed(t *testing.T) {
 func TestConfirmedBeforeItIsKnownToBeHeld(t *testing.T) {
 	b := newBreaking(t, defaults)
 	s := b.picture(someHash(b.rng))
-	b.ask(t, s, 20)
-	b.wait(day)
+	b.know(t, 20, s)
 	id := b.list(t, "LIST", s.Hashes[0].PDQ)[0]
 	b.expect(t, "listed", s, 2, 0) // nobody reviews: it stays held here
 	if err := b.store.Hold(t.Context(), []int64{id}, "another process"); err != nil {
@@ -451,9 +555,7 @@ func TestAccountsEnd(t *testing.T) {
 	b := newBreaking(t, defaults)
 	centre := someHash(b.rng)
 	first, second := b.picture(centre), b.picture(apart(centre, 3))
-	b.ask(t, first, 15)
-	b.ask(t, second, 15)
-	b.wait(day)
+	b.know(t, 15, first, second)
 	b.list(t, "LIST", centre)
 	b.expect(t, "first", first, 1, 1)
 	b.wait(scanner.AccountTTL)

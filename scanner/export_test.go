@@ -147,4 +147,4 @@ const (
 )
 
 // Pass counts a request that is let pass.
-func (s *Scanner) Pass(signals *media.Signals) { s.memory.pass(signals) }
+func (s *Scanner) Pass(signals *media.Signals) { s.memory.pass(signals, false) }

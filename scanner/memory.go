@@ -27,12 +27,30 @@ type memory struct {
 type remembered struct {
 	first    time.Time // with the monotonic clock, which nobody sets
 	requests atomic.Int64
+	unlisted unlisted
 	// signals are those that it was last judged by.
 	signals atomic.Pointer[media.Signals]
 	// added are the accounts that its requests were added to, sorted; guarded by
 	// breaker.mu. adds is how many, for who weighs it.
 	added []int64
 	adds  atomic.Int32
+}
+
+// unlisted are those requests for a content that were let pass while no bank with a
+// breaker matched it: the past that a breaker goes by. What such a bank matches is let
+// pass, too, while the bank is in monitor, wants others to agree, or has it held, and
+// anybody can ask for that as often as they like.
+type unlisted struct {
+	requests atomic.Int64
+	// first and last are when, a nanosecond more than the time since remembered.first; 0
+	// while there are none.
+	first, last atomic.Int64
+}
+
+// span returns how many requests there were, and over how long.
+func (u *unlisted) span() (requests int64, over time.Duration) {
+	requests = u.requests.Load()
+	return requests, time.Duration(u.last.Load() - u.first.Load())
 }
 
 func newMemory(bytes int64) *memory {
@@ -47,11 +65,12 @@ func newMemory(bytes int64) *memory {
 	}
 }
 
-// pass counts a request that is let pass.
-func (m *memory) pass(s *media.Signals) {
+// pass counts a request that is let pass. listed tells that a bank with a breaker matches.
+func (m *memory) pass(s *media.Signals, listed bool) {
+	now := m.now()
 	r, ok := m.contents.GetIfPresent(s.SHA256)
 	if !ok {
-		r = &remembered{first: m.now()}
+		r = &remembered{first: now}
 		r.signals.Store(s)
 		r, _ = m.contents.SetIfAbsent(s.SHA256, r)
 	}
@@ -59,6 +78,13 @@ func (m *memory) pass(s *media.Signals) {
 		r.signals.Store(s)
 	}
 	r.requests.Add(1)
+	if listed {
+		return
+	}
+	at := 1 + max(0, int64(now.Sub(r.first)))
+	r.unlisted.first.CompareAndSwap(0, at)
+	r.unlisted.last.Store(at)
+	r.unlisted.requests.Add(1)
 }
 
 // of returns what is remembered of a content, nil for nothing.

@@ -188,8 +188,7 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestWhatListsAddToTheMemoryIsWeighed(t *testing.T) {
 	b := newBreaking(t, defaults)
 	s := b.picture(someHash(b.rng))
-	b.ask(t, s, 1)
-	b.wait(day)
+	b.know(t, 2, s)
 	b.SettleMemory()
 	before, _ := b.Remembered()
 	b.list(t, "LIST", s.Hashes[0].PDQ, apart(s.Hashes[0].PDQ, 1), apart(s.Hashes[0].PDQ, 2))

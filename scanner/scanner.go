@@ -56,9 +56,10 @@ type Config struct {
 	// were let pass: their signals, since when, and how often. It is what predictions and
 	// the breakers of banks go by, and holds about 100,000 items as it is.
 	MemoryBytes int64 `env:"MEMORY_BYTES" envDefault:"67108864"`
-	// KnownAfter is how long ago an item must have been let pass first for the breaker of
-	// a bank to count how often it was asked for. 0 is at once, which lets whoever asks
-	// often enough for an item have it pass when it is listed.
+	// KnownAfter is over how long an item must have been let pass, from its first request
+	// to its last, for the breaker of a bank to count how often it was asked for. What a
+	// bank with a breaker matched at the time is not counted. 0 is at once, which lets
+	// whoever asks often enough for an item have it pass when it is listed.
 	KnownAfter time.Duration `env:"KNOWN_AFTER" envDefault:"24h"`
 }
 
@@ -267,11 +268,16 @@ func (s *Scanner) judge(ctx context.Context, item *media.URI, signals *media.Sig
 		v = s.decide(ix, item, signals)
 	}
 	if v.Outcome.Allowed() {
-		s.memory.pass(signals)
+		s.memory.pass(signals, listed(v.Matches))
 	}
 	s.countMonitored(v.Matches)
 	v.truncate()
 	return v, nil
+}
+
+// listed tells whether a bank with a breaker matches, whatever follows from that.
+func listed(matches []Match) bool {
+	return slices.ContainsFunc(matches, func(m Match) bool { return m.Bank.Breaker > 0 && (rules{}).counts(&m) })
 }
 
 // countMonitored counts the banks in monitor that match, each once.
