@@ -135,11 +135,12 @@ func (s *Store) CountHeld(ctx context.Context, bank int64) (n int, err error) {
 // [ErrContentNotFound] or [ErrNotInReview].
 func (s *Store) Decide(ctx context.Context, bank string, content int64, block bool) error {
 	err := s.change(ctx, func(tx *sql.Tx, epoch int64) error {
-		if _, err := findContent(ctx, tx, bank, content); err != nil {
+		c, err := findContent(ctx, tx, bank, content)
+		if err != nil {
 			return err
 		}
 		var confirmed, before int64
-		err := tx.QueryRowContext(ctx, "SELECT confirmed, disable_until FROM review WHERE content = $1", content).Scan(&confirmed, &before)
+		err = tx.QueryRowContext(ctx, "SELECT confirmed, disable_until FROM review WHERE content = $1", content).Scan(&confirmed, &before)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return ErrNotInReview
@@ -147,7 +148,7 @@ func (s *Store) Decide(ctx context.Context, bank string, content int64, block bo
 			return err
 		case !block:
 			return dismiss(ctx, tx, content, epoch)
-		case confirmed != 0:
+		case confirmed != 0 && enabledAt(c.DisableUntil, time.Now()): // it may have been disabled since
 			return errNothingNew
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE review SET confirmed = 1 WHERE content = $1", content); err != nil {

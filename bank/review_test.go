@@ -178,6 +178,29 @@ func testReviewComesBackToWhatAnOperatorSaid(t *testing.T, e engine) {
 	is(dismissed, bank.DisabledForever)
 }
 
+// TestBlockBlocksWhateverCameBetween: a content that was confirmed, and then disabled like
+// any other, is confirmed again.
+func TestBlockBlocksWhateverCameBetween(t *testing.T) {
+	eachEngine(t, testBlockBlocksWhateverCameBetween)
+}
+
+func testBlockBlocksWhateverCameBetween(t *testing.T, e engine) {
+	s := e.newStore(t)
+	createBank(t, s, "A")
+	id := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1)})
+	hold(t, s, id)
+	decide(t, s, "A", id, true)
+	for _, until := range []int64{bank.DisabledForever, time.Now().Unix() + 1000} {
+		if _, err := s.UpdateContent(t.Context(), "A", id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
+			t.Fatal(err)
+		}
+		decide(t, s, "A", id, true)
+		if ix := fresh(t, s); !counts(t, ix, id, 1) || !ix.Confirmed(id) {
+			t.Errorf("disabled until %d, decided to block, and it does not", until)
+		}
+	}
+}
+
 // TestReasonOfAReviewIsKeptReadable: what cannot be written must not keep a content from
 // being held.
 func TestReasonOfAReviewIsKeptReadable(t *testing.T) {
