@@ -146,6 +146,17 @@ CREATE TABLE review (
 	disable_until BIGINT NOT NULL
 );
 
+-- What operators have decided about contents of one key, by each value that they were
+-- known by, so that it holds when a list says them again. type: that of a signal or of
+-- what is named; block: does it block whatever it blocks, or never?
+CREATE TABLE decision (
+	bank  BIGINT NOT NULL REFERENCES bank (id) ON DELETE CASCADE,
+	type  TEXT NOT NULL,
+	value BYTEA NOT NULL,
+	block BIGINT NOT NULL,
+	PRIMARY KEY (bank, type, value)
+);
+
 -- What contents without signals ban. item: the SHA-256 of an mxc URI, or empty;
 -- servers: a pattern of names, or empty.
 CREATE TABLE named (
