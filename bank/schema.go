@@ -133,6 +133,9 @@ ALTER TABLE bank ADD COLUMN breaker BIGINT NOT NULL DEFAULT 0;
 -- report: what the API tells of its source beside the last fetch, a JSON object.
 ALTER TABLE exchange ADD COLUMN report TEXT NOT NULL DEFAULT '';
 
+-- imported: did it come from an export or a list, whose hashes others have made?
+ALTER TABLE content ADD COLUMN imported BIGINT NOT NULL DEFAULT 0;
+
 -- alone: is the content of this key only, whatever else has the same SHA-256?
 ALTER TABLE source ADD COLUMN alone BIGINT NOT NULL DEFAULT 0;
 
