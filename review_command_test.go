@@ -71,6 +71,10 @@ func TestExchangeIsPromotedByCommand(t *testing.T) {
 			t.Errorf("its bank is listed as\n%s", bankList)
 		}
 		says("mediagate: exchange promote: LIST is in monitor already", 1, "promote", "LIST", "--back")
+		says("mediagate: exchange promote: change exchange: the exchange has not been read once, and cannot block before", 1, "promote", "LIST")
+		if err := s.Commit(t.Context(), "LIST", bank.Fetched{Completed: true}); err != nil {
+			t.Fatal(err)
+		}
 		says("LIST: 2 contents begin to block, 1 are held for review", 0, "promote", "LIST")
 		says("mediagate: exchange promote: LIST is not in monitor: its contents block already", 1, "promote", "LIST")
 		if out := run(0, "list", "--json"); !strings.Contains(out, `"mode":"enforce"`) || !strings.Contains(out, `"in_review":1`) {

@@ -42,6 +42,8 @@ var (
 	ErrMalformedSignal = errors.New("malformed signal")
 	// ErrExchangeNotFound: there is no such exchange.
 	ErrExchangeNotFound = errors.New("exchange not found")
+	// ErrNeverRead: what an exchange feeds cannot be let block yet.
+	ErrNeverRead = errors.New("the exchange has not been read once, and cannot block before")
 	// ErrCheckpoint: somebody else has moved the checkpoint since it was read.
 	ErrCheckpoint = errors.New("the checkpoint was moved by somebody else")
 )

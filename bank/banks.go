@@ -135,7 +135,7 @@ func set[T any](to, from *T) {
 }
 
 // UpdateBank changes a bank and returns what it became. It fails with
-// [ErrBankNotFound] or as CreateBank does.
+// [ErrBankNotFound], with [ErrNeverRead] as SetMonitor does, or as CreateBank does.
 func (s *Store) UpdateBank(ctx context.Context, name string, u Settings) (Bank, error) {
 	var b Bank
 	err := s.change(ctx, func(tx *sql.Tx, _ int64) error {
@@ -150,9 +150,19 @@ func (s *Store) UpdateBank(ctx context.Context, name string, u Settings) (Bank, 
 				return err
 			}
 		}
+		monitored := b.Monitor
 		b = u.Change(b)
 		if err := b.validate(); err != nil {
 			return err
+		}
+		if monitored && !b.Monitor {
+			x, err := queryExchange(ctx, tx, " WHERE b.name = $1", name)
+			if err == nil {
+				err = x.mayBlock()
+			}
+			if err != nil && !errors.Is(err, ErrExchangeNotFound) {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE bank SET name = $2, ratio = $3, md5_enforce = $4, monitor = $5, allow = $6, agree = $7, breaker = $8
 			WHERE id = $1`, b.ID, b.Name, b.Ratio, bit(b.MD5Enforce), bit(b.Monitor), bit(b.Allow), b.Agree, b.Breaker)

@@ -208,13 +208,13 @@ func insertRecords(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, epo
 		return err
 	}
 	now := time.Now().Unix()
-	contents, signals := make([]any, 0, 7*len(batch)), make([]any, 0, 6*len(batch))
+	contents, signals := make([]any, 0, 8*len(batch)), make([]any, 0, 6*len(batch))
 	for n, r := range batch {
 		id, created := last-int64(len(batch)-1-n), now
 		if r.created != 0 {
 			created = min(r.created, now)
 		}
-		contents = append(contents, id, b.ID, epoch, created, r.disableUntil, r.note, r.metadata)
+		contents = append(contents, id, b.ID, epoch, created, r.disableUntil, r.note, r.metadata, 1)
 		for _, s := range r.signals {
 			quality, hasher := any(s.Quality), any(s.hasher)
 			if s.Quality == NoQuality {
@@ -226,7 +226,7 @@ func insertRecords(ctx context.Context, tx *sql.Tx, b Bank, batch []*record, epo
 			signals = append(signals, id, string(s.Type), int64(s.Variant), []byte(s.Value), quality, hasher)
 		}
 	}
-	err := newInsertion("content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata"}).exec(ctx, tx, contents)
+	err := newInsertion("content", []string{"id", "bank", "epoch", "created", "disable_until", "note", "metadata", "imported"}).exec(ctx, tx, contents)
 	if err != nil {
 		return err
 	}

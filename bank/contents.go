@@ -187,11 +187,16 @@ func (s *Store) UpdateContent(ctx context.Context, bank string, id int64, u Cont
 		case err != nil:
 			return err
 		case held && c.DisableUntil == DisabledForever:
-			return dismiss(ctx, tx, id, epoch)
+			err = dismiss(ctx, tx, id, epoch)
 		case held:
 			return ErrInReview
+		default:
+			err = disable(ctx, tx, id, c.DisableUntil, epoch)
 		}
-		return disable(ctx, tx, id, c.DisableUntil, epoch)
+		if err != nil {
+			return err
+		}
+		return remember(ctx, tx, id)
 	}
 	if u.DisableUntil != nil {
 		err = s.change(ctx, update)

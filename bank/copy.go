@@ -15,7 +15,7 @@ import (
 // what processes tell one another while they run, in lease and snapshot: another
 // store has other processes, and a snapshot of its own. Its past is the same, up to
 // here: its epochs go on from there, and mean what they meant.
-var tables = []string{"meta", "bank", "content", "signal", "named", "review", "source", "removed", "past", "exchange", "pending", "credential", "publication"}
+var tables = []string{"meta", "bank", "decision", "content", "signal", "named", "review", "source", "removed", "past", "exchange", "pending", "credential", "publication"}
 
 // Errors of Copy.
 var (

@@ -188,7 +188,7 @@ func (s *Store) EnableExchange(ctx context.Context, name string, enabled bool) e
 }
 
 // SetMonitor lets the bank of an exchange be monitored, or block, and tells whether it
-// was otherwise. It fails with [ErrExchangeNotFound] or [ErrSettings].
+// was otherwise. It fails with [ErrExchangeNotFound], [ErrSettings] or [ErrNeverRead].
 func (s *Store) SetMonitor(ctx context.Context, exchange string, monitor bool) (changed bool, err error) {
 	err = s.change(ctx, func(tx *sql.Tx, _ int64) error {
 		x, err := findExchange(ctx, tx, exchange)
@@ -202,6 +202,11 @@ func (s *Store) SetMonitor(ctx context.Context, exchange string, monitor bool) (
 		if err := x.Bank.validate(); err != nil {
 			return err
 		}
+		if !monitor {
+			if err := x.mayBlock(); err != nil {
+				return err
+			}
+		}
 		_, err = tx.ExecContext(ctx, "UPDATE bank SET monitor = $2 WHERE id = $1", x.Bank.ID, bit(monitor))
 		return err
 	})
@@ -209,6 +214,15 @@ func (s *Store) SetMonitor(ctx context.Context, exchange string, monitor bool) (
 		return false, fmt.Errorf("change exchange: %w", err)
 	}
 	return changed, nil
+}
+
+// mayBlock refuses to end the monitoring of what every scan would then wait for, and so
+// for whoever has the source.
+func (x Exchange) mayBlock() error {
+	if x.Enabled && !x.Completed {
+		return ErrNeverRead
+	}
+	return nil
 }
 
 // Feeder returns the exchange that feeds the named bank, or [ErrExchangeNotFound].

@@ -46,9 +46,11 @@ type SourceContent struct {
 	HashedHere bool
 	// Alone keeps the content to this key, whatever else has the same SHA-256. If the
 	// key has one already, that has these signals and this metadata from then on, and no
-	// others; what was decided about it holds if the signals are those that it had. It
-	// also holds for a new key with the same signals, if the old one is removed in the
-	// same batch.
+	// others. What an operator has decided about such contents of the bank holds for all
+	// that come later, under whatever key: one with a signal of one that was dismissed is
+	// disabled, and one whose signals all were confirmed is. That one is held, or disabled
+	// for a while, holds for a new key with the same signals, if the old one is removed in
+	// the same batch.
 	Alone bool
 }
 

@@ -7,8 +7,9 @@ import (
 )
 
 // A rule that its list says again, with another reason, is another content under another
-// key. What was decided about the hashes of the one before holds for it: else whoever
-// writes the list need only repeat itself to have decided otherwise.
+// key. If one batch replaces one by the other, it is what that was, also if that was held
+// or disabled for a while: else whoever writes the list need only repeat itself to have
+// decided otherwise. What was decided for good holds beyond that, see remember.
 
 // decisions finds the contents about which somebody has decided, or is to, of the keys
 // that a batch removes, by their identities.

@@ -177,8 +177,8 @@ type OwnHash struct {
 }
 
 // OwnHashes returns the primary hashes of at least some quality that this program has
-// made itself of the contents that count in a bank, in their order. What was imported
-// without the version of its hasher is not among them, nor what only counts later.
+// made itself of the contents that count in a bank, in their order. What was imported is
+// not among them, wherever its export was made, nor what only counts later.
 // The bank is as it is at the same moment; one that is gone is [ErrBankNotFound]. More
 // hashes than most are cut there.
 func (s *Store) OwnHashes(ctx context.Context, bank int64, quality, most int) (b Bank, list []OwnHash, err error) {
@@ -203,7 +203,7 @@ func ownHashes(ctx context.Context, tx *sql.Tx, bank int64, quality, most int) (
 	rows, err := tx.QueryContext(ctx, `SELECT c.id, c.disable_until, p.value, p.quality, d.value FROM content c
 		JOIN signal p ON p.content = c.id AND p.type = 'pdq' AND p.variant = $2 AND p.hasher IS NOT NULL AND p.quality >= $3
 		LEFT JOIN signal d ON d.content = c.id AND d.type = 'sha256' AND d.variant = 0 AND d.hasher IS NOT NULL
-		WHERE c.bank = $1 ORDER BY c.id`, bank, int64(media.Primary), quality)
+		WHERE c.bank = $1 AND c.imported = 0 ORDER BY c.id`, bank, int64(media.Primary), quality)
 	if err != nil {
 		return nil, err
 	}

@@ -169,3 +169,30 @@ func testOwnHashes(t *testing.T, e engine) {
 		t.Errorf("of no bank: %v", err)
 	}
 }
+
+// TestImportedHashesAreNotOwn: a version of a hasher tells what made a hash, and not where.
+// A copy of the whole store is the same one.
+func TestImportedHashesAreNotOwn(t *testing.T) { eachEngine(t, testImportedHashesAreNotOwn) }
+
+func testImportedHashesAreNotOwn(t *testing.T, e engine) {
+	location := e.location(t)
+	theirs, s := onSQLite.newStore(t), openStore(t, location)
+	createBank(t, theirs, "A")
+	addContent(t, theirs, bank.NewContent{Bank: "A", Signals: pictureSignals(1), HashedHere: true})
+	a := createBank(t, s, "A")
+	own := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(2), HashedHere: true})
+	imports(t, s, exported(t, theirs, "A"), bank.Import{Bank: "A"}, bank.Imported{Added: 1})
+	to := e.location(t)
+	if _, err := bank.Copy(t.Context(), location, to, silent); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*bank.Store{"store": s, "copy": openStore(t, to)} {
+		if _, list, err := s.OwnHashes(t.Context(), a.ID, 0, 10); err != nil || len(list) != 1 || list[0].Content != own {
+			t.Errorf("%s: %d are its own, %v; want content %d", name, len(list), err, own)
+		}
+	}
+	again := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1), HashedHere: true})
+	if _, list, err := s.OwnHashes(t.Context(), a.ID, 0, 10); err != nil || len(list) != 2 || list[1].Content != again {
+		t.Errorf("%d are its own, %v; want content %d, which was hashed here since", len(list), err, again)
+	}
+}

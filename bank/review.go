@@ -131,29 +131,37 @@ func (s *Store) CountHeld(ctx context.Context, bank int64) (n int, err error) {
 // Decide ends a review of a content of the named bank. With block the content is what
 // it was before it was held, and never held again: it stays among the reviews, and may
 // be decided otherwise. Without, it is disabled for good, like any content that an
-// operator has disabled, and no review any more. It fails with [ErrBankNotFound],
+// operator has disabled, and no review any more. Either holds, too, when the list that
+// the content is of says it again; see [SourceContent]. It fails with [ErrBankNotFound],
 // [ErrContentNotFound] or [ErrNotInReview].
 func (s *Store) Decide(ctx context.Context, bank string, content int64, block bool) error {
 	err := s.change(ctx, func(tx *sql.Tx, epoch int64) error {
-		if _, err := findContent(ctx, tx, bank, content); err != nil {
+		c, err := findContent(ctx, tx, bank, content)
+		if err != nil {
 			return err
 		}
 		var confirmed, before int64
-		err := tx.QueryRowContext(ctx, "SELECT confirmed, disable_until FROM review WHERE content = $1", content).Scan(&confirmed, &before)
+		err = tx.QueryRowContext(ctx, "SELECT confirmed, disable_until FROM review WHERE content = $1", content).Scan(&confirmed, &before)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return ErrNotInReview
 		case err != nil:
 			return err
 		case !block:
-			return dismiss(ctx, tx, content, epoch)
-		case confirmed != 0:
+			if err := dismiss(ctx, tx, content, epoch); err != nil {
+				return err
+			}
+			return remember(ctx, tx, content)
+		case confirmed != 0 && enabledAt(c.DisableUntil, time.Now()): // it may have been disabled since
 			return errNothingNew
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE review SET confirmed = 1 WHERE content = $1", content); err != nil {
 			return err
 		}
-		return disable(ctx, tx, content, before, epoch)
+		if err := disable(ctx, tx, content, before, epoch); err != nil {
+			return err
+		}
+		return remember(ctx, tx, content)
 	})
 	if err != nil && !errors.Is(err, errNothingNew) {
 		return fmt.Errorf("decide review: %w", err)

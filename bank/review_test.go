@@ -178,6 +178,29 @@ func testReviewComesBackToWhatAnOperatorSaid(t *testing.T, e engine) {
 	is(dismissed, bank.DisabledForever)
 }
 
+// TestBlockBlocksWhateverCameBetween: a content that was confirmed, and then disabled like
+// any other, is confirmed again.
+func TestBlockBlocksWhateverCameBetween(t *testing.T) {
+	eachEngine(t, testBlockBlocksWhateverCameBetween)
+}
+
+func testBlockBlocksWhateverCameBetween(t *testing.T, e engine) {
+	s := e.newStore(t)
+	createBank(t, s, "A")
+	id := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1)})
+	hold(t, s, id)
+	decide(t, s, "A", id, true)
+	for _, until := range []int64{bank.DisabledForever, time.Now().Unix() + 1000} {
+		if _, err := s.UpdateContent(t.Context(), "A", id, bank.ContentUpdate{DisableUntil: &until}); err != nil {
+			t.Fatal(err)
+		}
+		decide(t, s, "A", id, true)
+		if ix := fresh(t, s); !counts(t, ix, id, 1) || !ix.Confirmed(id) {
+			t.Errorf("disabled until %d, decided to block, and it does not", until)
+		}
+	}
+}
+
 // TestReasonOfAReviewIsKeptReadable: what cannot be written must not keep a content from
 // being held.
 func TestReasonOfAReviewIsKeptReadable(t *testing.T) {
@@ -219,12 +242,12 @@ func testNothingInReviewCountsAnywhere(t *testing.T, e engine) {
 			location := e.location(t)
 			s := openStore(t, location)
 			createExchange(t, s, "X")
-			rules := make(map[string]ruled)
+			rules, decided := make(map[string]ruled), make(map[byte]bool)
 			follower, live := cold(t, s, nil)
 			x, w := newWriter(t, s, shared)
 			snapshots := 0
 			for n := range 120 {
-				stepReview(t, rng, s, rules)
+				stepReview(t, rng, s, rules, decided)
 				if err := follower.Refresh(t.Context(), rng.IntN(8) == 0); err != nil {
 					t.Fatal(err)
 				}
@@ -261,8 +284,20 @@ func testNothingInReviewCountsAnywhere(t *testing.T, e engine) {
 	}
 }
 
-// stepReview changes store and rules in the same way.
-func stepReview(t *testing.T, rng *rand.Rand, s *bank.Store, rules map[string]ruled) {
+// recall applies what was decided about the picture of a rule, to block it or not.
+func (r ruled) recall(decided map[byte]bool) ruled {
+	block, ok := decided[r.seed]
+	switch {
+	case ok && !block:
+		r.off, r.held, r.confirmed = true, false, false
+	case ok && !r.off && !r.held:
+		r.confirmed = true
+	}
+	return r
+}
+
+// stepReview changes store, rules and what was decided in the same way.
+func stepReview(t *testing.T, rng *rand.Rand, s *bank.Store, rules map[string]ruled, decided map[byte]bool) {
 	t.Helper()
 	key := fmt.Sprint("rule/", rng.IntN(6))
 	r, there := rules[key]
@@ -278,7 +313,7 @@ func stepReview(t *testing.T, rng *rand.Rand, s *bank.Store, rules map[string]ru
 		for _, m := range fresh(t, s).SHA256(digest(seed)) {
 			newest = max(newest, m.Content)
 		}
-		rules[key] = ruled{id: newest, seed: seed}
+		rules[key] = ruled{id: newest, seed: seed}.recall(decided)
 		return
 	case what == 0:
 		commit(t, s, "X", bank.Fetched{From: before, To: before, Removed: []string{key}})
@@ -286,9 +321,11 @@ func stepReview(t *testing.T, rng *rand.Rand, s *bank.Store, rules map[string]ru
 		return
 	case what == 1: // the list says it again
 		put(r.seed)
+		r = r.recall(decided)
 	case what == 2: // or something else
 		put(r.seed + 4)
 		r.seed, r.confirmed = r.seed+4, false
+		r = r.recall(decided)
 	case what < 6:
 		all := []int64{12345}
 		for k, other := range rules {
@@ -313,7 +350,8 @@ func stepReview(t *testing.T, rng *rand.Rand, s *bank.Store, rules map[string]ru
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.held, r.confirmed, r.off = false, block, r.off || !block
+		r.held, r.confirmed, r.off = false, block, !block
+		decided[r.seed] = block
 	default:
 		until := []int64{bank.DisabledForever, bank.Enabled}[rng.IntN(2)]
 		_, err := s.UpdateContent(t.Context(), "X", r.id, bank.ContentUpdate{DisableUntil: &until})
@@ -327,6 +365,9 @@ func stepReview(t *testing.T, rng *rand.Rand, s *bank.Store, rules map[string]ru
 			t.Fatal(err)
 		}
 		r.off, r.held = until == bank.DisabledForever, false
+		if decided[r.seed] = !r.off; !r.off && !r.confirmed {
+			delete(decided, r.seed)
+		}
 	}
 	rules[key] = r
 }

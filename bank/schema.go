@@ -133,6 +133,9 @@ ALTER TABLE bank ADD COLUMN breaker BIGINT NOT NULL DEFAULT 0;
 -- report: what the API tells of its source beside the last fetch, a JSON object.
 ALTER TABLE exchange ADD COLUMN report TEXT NOT NULL DEFAULT '';
 
+-- imported: did it come from an export or a list, whose hashes others have made?
+ALTER TABLE content ADD COLUMN imported BIGINT NOT NULL DEFAULT 0;
+
 -- alone: is the content of this key only, whatever else has the same SHA-256?
 ALTER TABLE source ADD COLUMN alone BIGINT NOT NULL DEFAULT 0;
 
@@ -144,6 +147,17 @@ CREATE TABLE review (
 	since         BIGINT NOT NULL,
 	confirmed     BIGINT NOT NULL,
 	disable_until BIGINT NOT NULL
+);
+
+-- What operators have decided about contents of one key, by each value that they were
+-- known by, so that it holds when a list says them again. type: that of a signal or of
+-- what is named; block: does it block whatever it blocks, or never?
+CREATE TABLE decision (
+	bank  BIGINT NOT NULL REFERENCES bank (id) ON DELETE CASCADE,
+	type  TEXT NOT NULL,
+	value BYTEA NOT NULL,
+	block BIGINT NOT NULL,
+	PRIMARY KEY (bank, type, value)
 );
 
 -- What contents without signals ban. item: the SHA-256 of an mxc URI, or empty;

@@ -173,6 +173,51 @@ func testAllowedAndBannedAreNotMixed(t *testing.T, e engine) {
 	}
 }
 
+// TestWhatWasNeverReadIsNotPromoted: every scan would wait for it, and so for whoever
+// has the source.
+func TestWhatWasNeverReadIsNotPromoted(t *testing.T) {
+	eachEngine(t, testWhatWasNeverReadIsNotPromoted)
+}
+
+func testWhatWasNeverReadIsNotPromoted(t *testing.T, e engine) {
+	s := e.newStore(t)
+	if err := s.CreateExchange(t.Context(), bank.Exchange{Name: "X", API: "api", Config: "{}", Enabled: true, Bank: bank.Bank{Monitor: true}}); err != nil {
+		t.Fatal(err)
+	}
+	off := false
+	promoteBy := map[string]func() error{
+		"exchange": func() error { return errorOf(s.SetMonitor(t.Context(), "X", false)) },
+		"bank":     func() error { return errorOf(s.UpdateBank(t.Context(), "X", bank.Settings{Monitor: &off})) },
+	}
+	for by, promote := range promoteBy {
+		if err := promote(); !errors.Is(err, bank.ErrNeverRead) || !strings.Contains(err.Error(), "the exchange has not been read once") {
+			t.Errorf("by its %s: %v", by, err)
+		}
+	}
+	if ix := fresh(t, s); len(ix.Awaiting()) > 0 || !exchangeOf(t, s, "X").Bank.Monitor {
+		t.Errorf("scans wait for %v", ix.Awaiting())
+	}
+	ratio := .5
+	if _, err := s.UpdateBank(t.Context(), "X", bank.Settings{Ratio: &ratio}); err != nil {
+		t.Errorf("another change of its bank: %v", err)
+	}
+	if changed, err := s.SetMonitor(t.Context(), "X", true); changed || err != nil {
+		t.Errorf("to be in monitor, as it is: %t, %v", changed, err)
+	}
+	commit(t, s, "X", bank.Fetched{Completed: true})
+	for by, promote := range promoteBy {
+		if err := promote(); err != nil {
+			t.Errorf("read once, by its %s: %v", by, err)
+		}
+		if exchangeOf(t, s, "X").Bank.Monitor {
+			t.Errorf("by its %s it is not promoted", by)
+		}
+		if _, err := s.SetMonitor(t.Context(), "X", true); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestReviewIsImportedOff: what is to be decided here is not decided by carrying it
 // elsewhere, or back.
 func TestReviewIsImportedOff(t *testing.T) { eachEngine(t, testReviewIsImportedOff) }

@@ -41,6 +41,9 @@ func putSource(ctx context.Context, tx *sql.Tx, x Exchange, c SourceContent, dec
 		if err := c.Named.put(ctx, tx, id); err != nil {
 			return err
 		}
+		if err := recall(ctx, tx, x.Bank.ID, id, c, epoch); err != nil {
+			return err
+		}
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO source (exchange, key, content, alone) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (exchange, key) DO UPDATE SET content = excluded.content, alone = excluded.alone`, x.Name, c.Key, id, bit(c.Alone))

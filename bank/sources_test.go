@@ -87,8 +87,8 @@ func testRulePutAgainIsReplaced(t *testing.T, e engine) {
 	if !load(t, live).Confirmed(id) {
 		t.Error("the decision is lost, and the signals are the same")
 	}
-	put(pictureSignals(1)[:1], ban)
-	has(1, ban)
+	put([]bank.Signal{pictureSignals(1)[0], pictureSignals(5)[2]}, ban)
+	has(2, ban)
 	refresh(t, x)
 	if load(t, live).Confirmed(id) || len(load(t, live).MD5([]byte(pictureSignals(1)[1].Value))) != 0 {
 		t.Error("it has signals that were taken back, or a decision about others")

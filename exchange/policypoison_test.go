@@ -162,10 +162,13 @@ func TestPoisonedListBlocksNobody(t *testing.T) {
 		}
 	})
 	a.subscribe(listName, listRoom, "")
+	await(t, "the list is banked", func() bool {
+		x, err := a.store.Exchange(t.Context(), listName)
+		return err == nil && x.Completed && a.report(listName).Entries > popular
+	})
 	if _, err := a.store.SetMonitor(t.Context(), listName, false); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the list is banked", func() bool { return a.report(listName).Entries > popular })
 	a.sync()
 	if v := a.see(abuse); v.Outcome != scanner.Blocked {
 		t.Errorf("what nobody has seen before is %s", v.Outcome)

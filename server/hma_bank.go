@@ -50,6 +50,8 @@ func bankErrors(err error, name string) error {
 	case errors.Is(err, bank.ErrSettings):
 		_, why, _ := strings.Cut(err.Error(), bank.ErrSettings.Error()+": ")
 		return badRequest("%s", why)
+	case errors.Is(err, bank.ErrNeverRead):
+		return &hmaError{http.StatusConflict, bank.ErrNeverRead.Error()}
 	default:
 		return err
 	}

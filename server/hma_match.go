@@ -94,7 +94,9 @@ type lookupOptions struct {
 
 // byBank looks a signal up for the banks that are on and whose matches are to have
 // consequences, by HMA's rule: one throw for each signal type, and a bank takes part if
-// its ratio is at least that.
+// its ratio is at least that. It answers for each signal and each bank by itself: that a
+// harmless picture is nearer, or that a bank blocks only together with others, counts for
+// verdicts alone.
 func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error) {
 	found, err := h.find(kind, text)
 	if err != nil {

@@ -238,3 +238,18 @@ func TestLookupsAreOfBanksThatBlock(t *testing.T) {
 	g.get("/m/lookup"+query+samples[0]).want(t, 200, `{"BLOCKS":[{"bank_content_id":1,"distance":"0"}]}`+"\n")
 	g.get("/m/raw_lookup"+query+samples[0]).want(t, 200, `{"matches":[1,2,3]}`+"\n")
 }
+
+// TestWhatWasNeverReadIsNotPromotedThroughTheAPI: all scans would wait for its source.
+func TestWhatWasNeverReadIsNotPromotedThroughTheAPI(t *testing.T) {
+	g := newGate(t, setup{})
+	x := bank.Exchange{Name: "LIST", API: exchange.MatrixPolicyList, Config: "{}", Enabled: true, Bank: bank.Bank{Monitor: true, Breaker: 20}}
+	if err := g.store.CreateExchange(t.Context(), x); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/c/exchange/LIST", "/c/bank/LIST"} {
+		g.json("PUT", path, `{"monitor":false}`).want(t, 409, message("the exchange has not been read once, and cannot block before"))
+	}
+	if x, err := g.store.Exchange(t.Context(), "LIST"); err != nil || !x.Bank.Monitor {
+		t.Errorf("it is promoted, %v", err)
+	}
+}
