@@ -119,7 +119,12 @@ func TestPolicyRooms(t *testing.T) {
 	known := s.gate.hash(t, bad)
 	copies := [][]byte{bad, smallCopy(t, bad, 60), smallCopy(t, bad, 75)}
 	var posted []string
-	for _, content := range copies {
+	poster := theirs.Register(t, "poster", false)
+	for i, content := range copies {
+		if i == 0 { // on the other server
+			posted = append(posted, theirs.Upload(t, poster.Token, "image/jpeg", "cat.jpg", content))
+			continue
+		}
 		posted = append(posted, ours.Upload(t, s.bob.Token, "image/jpeg", "cat.jpg", content))
 	}
 	harmless := ours.Upload(t, s.bob.Token, "image/png", "coaster.png", picture(t, "misc/c.png"))
@@ -176,7 +181,7 @@ func TestPolicyRooms(t *testing.T) {
 		"MD5":                 {unstable, map[string]any{"io.github.mediagate.md5": object(known.md5)}, 1},
 		"SHA-256, a takedown": {unstable, map[string]any{"io.github.mediagate.sha256": object(known.sha256), "recommendation": "m.takedown"}, 1},
 		"an item":             {"org.matrix.msc4207.mxc", map[string]any{"hashes": map[string]any{"sha256": base64.StdEncoding.EncodeToString(item[:])}, "recommendation": "m.takedown"}, 1},
-		"a server":            {"m.policy.rule.server", map[string]any{"entity": ours.Name, "recommendation": "m.ban"}, 3},
+		"a server":            {"m.policy.rule.server", map[string]any{"entity": theirs.Name, "recommendation": "m.ban"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			blocked := func(n int) func() bool {
