@@ -264,10 +264,11 @@ func (ix *Index) within(h media.Hash, threshold int, wanted func(ref) bool) []Ma
 	return out
 }
 
-// Nearest looks up all hashes of one item. Of each content that has a hash at most
-// threshold bits from one of them, of any view, it returns the nearest. It returns of
-// each bank at most so many contents: first those that are enabled in a bank that is
-// on, and not held, and of each sort the nearest. held may be nil.
+// Nearest looks up all hashes of one item, each of another view. Of each content that has
+// hashes at most threshold bits from one of them it returns the nearest to that one: a
+// match for each view of the item that it is near to. It returns of each bank and view at
+// most so many contents: first those that are enabled in a bank that is on, and not held,
+// and of each sort the nearest. held may be nil.
 func (ix *Index) Nearest(hashes []media.Hash, threshold, most int, held func(content int64) bool) []Match {
 	s := ix.base.borrow()
 	defer ix.base.scratch.Put(s)
@@ -281,10 +282,11 @@ func (ix *Index) Nearest(hashes []media.Hash, threshold, most int, held func(con
 		s.found = p.pdq.AppendWithinAll(s.found[:0], s.queries, threshold)
 		for _, m := range s.found {
 			r := p.refs[m.Position]
-			if best.refuses(r.bank, m.Distance) || !ix.holds(p, r) {
+			looked := hashes[m.Query].Variant
+			if best.refuses(r.bank, looked, m.Distance) || !ix.holds(p, r) {
 				continue
 			}
-			c := candidate{ref: r, looked: hashes[m.Query].Variant, distance: m.Distance}
+			c := candidate{ref: r, looked: looked, distance: m.Distance}
 			c.idle = !ix.enabled(r, now) || ix.banks[r.bank].Ratio <= 0 || held != nil && held(r.content)
 			best.add(c)
 		}

@@ -31,11 +31,15 @@ func near(rng *rand.Rand, h pdq.Hash, most int) pdq.Hash {
 
 // nearestOf is what Nearest must answer, from all matches.
 func nearestOf(ix *bank.Index, hashes []media.Hash, threshold, most int, held func(int64) bool) []bank.Match {
-	contents := make(map[int64]bank.Match)
+	type view struct {
+		id     int64
+		looked media.Variant
+	}
+	contents := make(map[view]bank.Match)
 	for _, h := range hashes {
 		for _, m := range ix.Within(h, threshold) {
-			if other, ok := contents[m.Content]; !ok || m.Distance < other.Distance {
-				contents[m.Content] = m
+			if other, ok := contents[view{m.Content, m.Looked}]; !ok || m.Distance < other.Distance {
+				contents[view{m.Content, m.Looked}] = m
 			}
 		}
 	}
@@ -50,12 +54,13 @@ func nearestOf(ix *bank.Index, hashes []media.Hash, threshold, most int, held fu
 		return 1
 	}
 	slices.SortFunc(out, func(a, b bank.Match) int {
-		return cmp.Or(cmp.Compare(counts(a), counts(b)), cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Content, b.Content))
+		return cmp.Or(cmp.Compare(counts(a), counts(b)), cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Content, b.Content), cmp.Compare(a.Looked, b.Looked))
 	})
-	taken := make(map[int64]int)
+	taken := make(map[view]int)
 	return slices.DeleteFunc(out, func(m bank.Match) bool {
-		taken[m.Bank.ID]++
-		return taken[m.Bank.ID] > most
+		of := view{m.Bank.ID, m.Looked}
+		taken[of]++
+		return taken[of] > most
 	})
 }
 

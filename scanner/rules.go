@@ -1,6 +1,9 @@
 package scanner
 
-import "mediagate/bank"
+import (
+	"mediagate/bank"
+	"mediagate/media"
+)
 
 // rules say which matches of an item block.
 type rules struct {
@@ -17,10 +20,10 @@ type supposition struct {
 }
 
 // apply sets Enforced and Allowed of all matches of one item. All of a bank's must be
-// there, or so many that none left out is of another kind.
+// there, in each view of the item, or so many that none left out is of another kind.
 func (r rules) apply(matches []Match) {
 	spared := r.spared(matches)
-	near := func(m *Match) bool { return m.Type == bank.PDQ && r.blocks(m) && m.Distance < spared }
+	near := func(m *Match) bool { return m.Type == bank.PDQ && r.blocks(m) && !spared.has(m) }
 	agreeing := make(map[int64]struct{}) // banks near the item
 	for i := range matches {
 		if m := &matches[i]; near(m) {
@@ -37,21 +40,40 @@ func (r rules) apply(matches []Match) {
 	}
 }
 
-// spared returns the distance from which on no picture blocks for being near: that of
-// the nearest allowed one. What was allowed by its very bytes is at distance 0; anyone
-// can make two files of one MD5, so that by MD5 nothing is allowed.
-func (r rules) spared(matches []Match) int {
-	least := noneSpared
-	for i := range matches {
-		if m := &matches[i]; m.Bank.Allow && r.counts(m) && (m.Type == bank.PDQ || m.Type == bank.SHA256) {
-			least = min(least, m.Distance) // 0 for digests
-		}
-	}
-	return least
+// spared says which pictures do not block for being near: those that an allowed one is at
+// least as near as, in the same view of the item. A file can look harmless in one view and
+// not in another, as on another ground, so that no view speaks for another.
+type spared struct {
+	// all tells that the item is allowed by its very bytes.
+	all bool
+	// from is the distance of the nearest allowed picture, by the view that it is near to.
+	from map[media.Variant]int
 }
 
-// noneSpared is farther than any picture from any other.
-const noneSpared = 1 << 10
+// spared collects what is allowed. Anyone can make two files of one MD5, so that by MD5
+// nothing is.
+func (r rules) spared(matches []Match) spared {
+	s := spared{from: make(map[media.Variant]int)}
+	for i := range matches {
+		m := &matches[i]
+		if !m.Bank.Allow || !r.counts(m) {
+			continue
+		}
+		if m.Type == bank.SHA256 {
+			s.all = true
+		}
+		if from, ok := s.from[m.Looked]; m.Type == bank.PDQ && (!ok || m.Distance < from) {
+			s.from[m.Looked] = m.Distance
+		}
+	}
+	return s
+}
+
+// has tells whether a match by a picture is spared.
+func (s spared) has(m *Match) bool {
+	from, ok := s.from[m.Looked]
+	return s.all || ok && m.Distance >= from
+}
 
 // blocks tells whether a match is one that its bank would block by, whatever the others
 // are.

@@ -3,6 +3,9 @@ package scanner_test
 import (
 	"encoding/binary"
 	"fmt"
+	"image"
+	"image/color"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,6 +26,15 @@ func pictured(n int, h pdq.Hash) *media.Signals {
 	s := &media.Signals{Kind: media.Photo, Type: "image/png", Size: 1, Hashes: []media.Hash{{PDQ: h, Quality: 100}}}
 	binary.LittleEndian.PutUint64(s.SHA256[:], uint64(n)+1)
 	binary.LittleEndian.PutUint64(s.MD5[:], uint64(n)+1)
+	return s
+}
+
+// viewed is what a picture is whose views have those hashes.
+func viewed(n int, hashes ...pdq.Hash) *media.Signals {
+	s := pictured(n, hashes[0])
+	for i, h := range hashes[1:] {
+		s.Hashes = append(s.Hashes, media.Hash{PDQ: h, Quality: 100, Variant: media.Variant(i + 1)})
+	}
 	return s
 }
 
@@ -161,6 +173,117 @@ func TestWhatBanksSayOfOneAnother(t *testing.T) {
 	}
 }
 
+// TestAllowedPictureSparesTheViewThatLooksLikeIt and no other: of a picture that shows
+// something else on another ground, or to another decoder, one view must not speak for all.
+func TestAllowedPictureSparesTheViewThatLooksLikeIt(t *testing.T) {
+	pool := workertest.Pool(t, patient)
+	rng := rand.New(rand.NewPCG(1, 1))
+	bad, logo, onBlack := someHash(rng), someHash(rng), someHash(rng)
+	views := func(hashes ...pdq.Hash) []media.Hash { return viewed(1, hashes...).Hashes }
+	tests := map[string]struct {
+		on, good []media.Hash
+		bytes    bool // are allowed
+		looked   []pdq.Hash
+		outcome  scanner.Outcome
+		matches  []string
+	}{
+		"bad first":            {views(bad), views(logo), false, []pdq.Hash{apart(bad, 5), apart(logo, 2)}, scanner.Blocked, []string{"ON pdq 5 blocks", "GOOD pdq 2 allowed"}},
+		"allowed first":        {views(bad), views(logo), false, []pdq.Hash{logo, logo, apart(bad, 5)}, scanner.Blocked, []string{"ON pdq 5 blocks", "GOOD pdq 0 allowed"}},
+		"same bytes":           {views(bad), views(logo), true, []pdq.Hash{apart(bad, 5), apart(logo, 2)}, scanner.Clean, []string{"GOOD sha256 0 allowed", "GOOD pdq 2 allowed", "ON pdq 5"}},
+		"both views listed":    {views(logo, onBlack), views(logo, onBlack), false, []pdq.Hash{apart(logo, 3), apart(onBlack, 4)}, scanner.Clean, []string{"ON pdq 3", "GOOD pdq 3 allowed"}},
+		"one view listed":      {views(onBlack), views(logo, onBlack), false, []pdq.Hash{apart(logo, 3), apart(onBlack, 4)}, scanner.Clean, []string{"GOOD pdq 3 allowed", "ON pdq 4"}},
+		"as another view":      {views(bad, logo), views(onBlack, logo), false, []pdq.Hash{apart(logo, 3)}, scanner.Clean, []string{"ON pdq 3", "GOOD pdq 3 allowed"}},
+		"nearest is spared":    {views(logo, bad), views(logo), false, []pdq.Hash{apart(logo, 3), apart(bad, 9)}, scanner.Blocked, []string{"ON pdq 9 blocks", "GOOD pdq 3 allowed"}},
+		"farther is spared":    {views(logo, bad), views(logo), false, []pdq.Hash{apart(bad, 9), apart(logo, 12)}, scanner.Blocked, []string{"ON pdq 9 blocks", "GOOD pdq 12 allowed"}},
+		"allowed is too far":   {views(bad), views(bad), false, []pdq.Hash{apart(bad, 40), apart(bad, 31)}, scanner.Clean, []string{"ON pdq 31", "GOOD pdq 31 allowed"}},
+		"one allowed for each": {views(bad), views(bad, apart(logo, 5)), false, []pdq.Hash{logo, bad}, scanner.Clean, []string{"ON pdq 0", "GOOD pdq 0 allowed"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, defaults, pool, bank.Bank{Name: "ON", Ratio: 1}, bank.Bank{Name: "GOOD", Ratio: 1, Allow: true})
+			item := viewed(1, tt.looked...)
+			pictures := func(hashes []media.Hash) []bank.Signal {
+				return slices.DeleteFunc(bank.SignalsOf(media.Signals{Hashes: hashes}), func(s bank.Signal) bool { return s.Type != bank.PDQ })
+			}
+			b.add(t, "ON", pictures(tt.on)...)
+			b.add(t, "GOOD", pictures(tt.good)...)
+			if tt.bytes {
+				b.add(t, "GOOD", digestOf(bank.SHA256, item))
+			}
+			b.sync(t)
+			v := b.judge(t, item)
+			if v.Outcome != tt.outcome {
+				t.Errorf("%s, want %s", v.Outcome, tt.outcome)
+			}
+			if diff := cmp.Diff(tt.matches, told(v.Matches)); diff != "" {
+				t.Errorf("matches (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// waves is a picture like no other.
+func waves(rng *rand.Rand) *image.Gray {
+	img := image.NewGray(image.Rect(0, 0, 256, 256))
+	var parts [14][4]float64
+	for i := range parts {
+		parts[i] = [4]float64{rng.Float64() * .15, rng.Float64() * .15, rng.Float64() * 6, rng.Float64()}
+	}
+	for y := range 256 {
+		for x := range 256 {
+			level := 0.0
+			for _, p := range parts {
+				level += p[3] * math.Sin(float64(x)*p[0]+float64(y)*p[1]+p[2])
+			}
+			img.SetGray(x, y, color.Gray{uint8(128 + 30*max(-4, min(4, level)))})
+		}
+	}
+	return img
+}
+
+// TestPaletteHidesNothing: a palette picture shows what is banned to who looks at it, and
+// what is allowed to who takes its indices for levels.
+func TestPaletteHidesNothing(t *testing.T) {
+	pool := workertest.Pool(t, patient)
+	b := newBench(t, defaults, pool, bank.Bank{Name: "ON", Ratio: 1}, bank.Bank{Name: "GOOD", Ratio: 1, Allow: true})
+	rng := rand.New(rand.NewPCG(1, 1))
+	abuse, logo := waves(rng), waves(rng)
+	b.add(t, "ON", bank.SignalsOf(signalsOf(t, pool, pngOf(t, abuse)))...)
+	b.add(t, "GOOD", bank.SignalsOf(signalsOf(t, pool, pngOf(t, logo)))...)
+	b.sync(t)
+	for _, bits := range []int{3, 4} {
+		var p color.Palette
+		for i := range 256 {
+			p = append(p, color.Gray{uint8((i & (1<<bits - 1)) * 255 / (1<<bits - 1))})
+		}
+		img := image.NewPaletted(abuse.Bounds(), p)
+		for i := range img.Pix {
+			img.Pix[i] = logo.Pix[i]>>bits<<bits | abuse.Pix[i]>>(8-bits)
+		}
+		v := b.scan(t, pngOf(t, img))
+		if v.Outcome != scanner.Blocked || len(v.Matches) != 2 {
+			t.Errorf("%d bits: %s, %v", bits, v.Outcome, told(v.Matches))
+		}
+	}
+}
+
+// TestManyAllowedInOneViewHideNoneInAnother, of more contents than are told of.
+func TestManyAllowedInOneViewHideNoneInAnother(t *testing.T) {
+	b := newBench(t, defaults, workertest.Pool(t, patient), bank.Bank{Name: "ON", Ratio: 1}, bank.Bank{Name: "GOOD", Ratio: 1, Allow: true})
+	rng := rand.New(rand.NewPCG(1, 1))
+	plain, onBlack := someHash(rng), someHash(rng)
+	for i := range scanner.MaxMatches + 10 {
+		b.add(t, "GOOD", listed(t, plain), bank.Signal{Type: bank.MD5, Value: fmt.Sprintf("%016d", i)})
+	}
+	b.add(t, "GOOD", listed(t, onBlack))
+	b.add(t, "ON", listed(t, apart(onBlack, 9)))
+	b.sync(t)
+	v := b.judge(t, viewed(1, plain, apart(onBlack, 3)))
+	if v.Outcome != scanner.Clean || !v.Truncated || len(v.Matches) != scanner.MaxMatches {
+		t.Errorf("%s with %d matches, truncated %v", v.Outcome, len(v.Matches), v.Truncated)
+	}
+}
+
 // TestManyOfOneBankHideNothing puts more contents near a picture than are told of, and one
 // of another bank farther away, on which it depends whether it is blocked.
 func TestManyOfOneBankHideNothing(t *testing.T) {
@@ -207,26 +330,32 @@ type plain struct {
 	enabled bool
 }
 
-// plainly decides in the plainest way which contents block an item, by id.
-func plainly(banks map[string]bank.Bank, all []plain, n int, h pdq.Hash) (blocking []int64) {
+// plainly decides in the plainest way which contents block an item, by id: what an allowed
+// picture spares in one view it spares in that view alone.
+func plainly(banks map[string]bank.Bank, all []plain, n int, views []pdq.Hash) (blocking []int64) {
 	const far = 1000
 	counts := func(p plain) bool { return p.enabled && banks[p.bank].Ratio > 0 }
-	allowed := far
-	for _, p := range all {
-		if !banks[p.bank].Allow || !counts(p) {
-			continue
+	allowed := func(h pdq.Hash) int {
+		least := far
+		for _, p := range all {
+			if !banks[p.bank].Allow || !counts(p) {
+				continue
+			}
+			if d := pdq.Distance(p.hash, h); p.kind == bank.PDQ && d <= 31 {
+				least = min(least, d)
+			}
+			if p.kind == bank.SHA256 && p.of == n {
+				least = 0
+			}
 		}
-		if d := pdq.Distance(p.hash, h); p.kind == bank.PDQ && d <= 31 {
-			allowed = min(allowed, d)
-		}
-		if p.kind == bank.SHA256 && p.of == n {
-			allowed = 0
-		}
+		return least
 	}
 	near := func(p plain) bool {
 		b := banks[p.bank]
-		d := pdq.Distance(p.hash, h)
-		return p.kind == bank.PDQ && d <= 31 && d < allowed && counts(p) && !b.Monitor && !b.Allow
+		return p.kind == bank.PDQ && counts(p) && !b.Monitor && !b.Allow && slices.ContainsFunc(views, func(h pdq.Hash) bool {
+			d := pdq.Distance(p.hash, h)
+			return d <= 31 && d < allowed(h)
+		})
 	}
 	for _, p := range all {
 		b := banks[p.bank]
@@ -288,11 +417,13 @@ func TestDecisionsArePlain(t *testing.T) {
 		}
 		b.sync(t)
 		for n := range 30 {
-			h := near()
+			views := []pdq.Hash{near(), near(), near()}[:1+rng.IntN(3)]
 			if rng.IntN(4) == 0 {
-				h[3] = ^h[3] // far from all
+				for i := range views {
+					views[i][3] = ^views[i][3] // far from all
+				}
 			}
-			v := b.judge(t, pictured(n, h))
+			v := b.judge(t, viewed(n, views...))
 			outcomes[v.Outcome]++
 			var got []int64
 			for _, m := range v.Matches {
@@ -302,7 +433,7 @@ func TestDecisionsArePlain(t *testing.T) {
 			}
 			slices.Sort(got)
 			got = slices.Compact(got)
-			want := plainly(banks, all, n, h)
+			want := plainly(banks, all, n, views)
 			if diff := cmp.Diff(want, got); diff != "" || (v.Outcome == scanner.Blocked) != (len(want) > 0) {
 				t.Fatalf("seed %d, item %d: %s (-want +got):\n%s\nmatches %v", seed, n, v.Outcome, diff, told(v.Matches))
 			}

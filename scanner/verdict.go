@@ -59,38 +59,45 @@ const MaxMatches = 100
 type Match struct {
 	bank.Match
 	// Enforced tells whether this match blocks. One that counts may still not: its bank
-	// is in monitor, or allows; an allowed picture is at least as near; too few other
-	// banks agree; or the content is held.
+	// is in monitor, or allows; an allowed picture is at least as near in the same view;
+	// too few other banks agree; or the content is held.
 	Enforced bool
 	// Allowed tells that what matches is known to be harmless.
 	Allowed bool
 }
 
-// matches looks all signals of an item up. Of matches by pictures, it leaves out
-// what is not told anyway. Nothing is enforced yet.
+// matches looks all signals of an item up. A content can match by several signals of one
+// type, and by PDQ in several views of the item: what is told of it is left to tell, as
+// one view may block and another not. Of matches by pictures, it leaves out what is not
+// told anyway. Nothing is enforced yet.
 func (s *Scanner) matches(ix *bank.Index, signals *media.Signals, held func(content int64) bool) []Match {
 	found := append(ix.SHA256(signals.SHA256[:]), ix.MD5(signals.MD5[:])...)
 	hashes := slices.Clone(signals.Hashes)
 	hashes = slices.DeleteFunc(hashes, func(h media.Hash) bool { return h.Quality < s.config.MinQuality })
 	// One more than is told, to know that there are more.
 	found = append(found, ix.Nearest(hashes, s.config.MaxDistance, MaxMatches+1, held)...)
-	// A content can have several signals of one type: the nearest is kept.
+	out := make([]Match, len(found))
+	for i, m := range found {
+		out[i].Match = m
+	}
+	return out
+}
+
+// tell orders matches as a verdict has them, and leaves one of each content and signal
+// type: the nearest of those that block, or the nearest if none does.
+func tell(matches []Match) []Match {
+	order(matches)
 	type key struct {
 		content int64
 		kind    bank.SignalType
 	}
-	nearest := make(map[key]bank.Match, len(found))
-	for _, m := range found {
+	told := make(map[key]struct{}, len(matches))
+	return slices.DeleteFunc(matches, func(m Match) bool {
 		k := key{m.Content, m.Type}
-		if other, ok := nearest[k]; !ok || m.Distance < other.Distance {
-			nearest[k] = m
-		}
-	}
-	out := make([]Match, 0, len(nearest))
-	for _, m := range nearest {
-		out = append(out, Match{Match: m})
-	}
-	return out
+		_, again := told[k]
+		told[k] = struct{}{}
+		return again
+	})
 }
 
 // order puts what blocks first, then what is nearest.
@@ -102,7 +109,7 @@ func order(matches []Match) {
 			}
 			return 1
 		}
-		return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Content, b.Content), cmp.Compare(a.Type, b.Type))
+		return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Content, b.Content), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Looked, b.Looked))
 	})
 }
 
@@ -111,7 +118,7 @@ func (s *Scanner) decide(ix *bank.Index, item *media.URI, signals *media.Signals
 	held := s.breaker.view(ix)
 	v := Verdict{Epoch: ix.Epoch(), Signals: *signals, Matches: append(s.matches(ix, signals, held), named(ix, item)...)}
 	rules{held: held}.apply(v.Matches)
-	order(v.Matches)
+	v.Matches = tell(v.Matches)
 	switch {
 	case len(v.Matches) > 0 && v.Matches[0].Enforced:
 		v.Outcome = Blocked
