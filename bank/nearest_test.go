@@ -277,7 +277,7 @@ func BenchmarkNearest(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
 				for i := range hashes {
-					hashes[i].PDQ = randomHash(rng)
+					hashes[i] = media.Hash{PDQ: randomHash(rng), Variant: media.Variant(i)}
 					if matches > 0 {
 						hashes[i].PDQ = near(rng, centre, 10)
 					}

@@ -59,13 +59,11 @@ func (r rules) spared(matches []Match) spared {
 		if !m.Bank.Allow || !r.counts(m) {
 			continue
 		}
-		switch m.Type {
-		case bank.SHA256:
+		if m.Type == bank.SHA256 {
 			s.all = true
-		case bank.PDQ:
-			if from, ok := s.from[m.Looked]; !ok || m.Distance < from {
-				s.from[m.Looked] = m.Distance
-			}
+		}
+		if from, ok := s.from[m.Looked]; m.Type == bank.PDQ && (!ok || m.Distance < from) {
+			s.from[m.Looked] = m.Distance
 		}
 	}
 	return s
