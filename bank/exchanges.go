@@ -219,7 +219,7 @@ func (s *Store) SetMonitor(ctx context.Context, exchange string, monitor bool) (
 // mayBlock refuses to end the monitoring of what every scan would then wait for, and so
 // for whoever has the source.
 func (x Exchange) mayBlock() error {
-	if x.Enabled && !x.Completed {
+	if !x.Completed {
 		return ErrNeverRead
 	}
 	return nil

@@ -50,7 +50,7 @@ func testExchangeIsMonitored(t *testing.T, e engine) {
 	if err := s.CreateExchange(t.Context(), bank.Exchange{Name: "X", API: "api", Config: "{}", Bank: bank.Bank{Monitor: true, Agree: 1, Breaker: 20}}); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{alone("a", 1), alone("b", 2), alone("c", 3)}})
+	commit(t, s, "X", bank.Fetched{Put: []bank.SourceContent{alone("a", 1), alone("b", 2), alone("c", 3)}, Completed: true})
 	first, second := contentOf(t, s, "X", 1), contentOf(t, s, "X", 2)
 	hold(t, s, first)
 	forever := bank.DisabledForever

@@ -21,7 +21,7 @@ func (g *gate) follow(name string, hashes ...string) (contents []int64) {
 	if err := g.store.CreateExchange(g.t.Context(), x); err != nil {
 		g.t.Fatal(err)
 	}
-	var f bank.Fetched
+	f := bank.Fetched{Completed: true}
 	for i, hash := range hashes {
 		signal, err := bank.ParseSignal(bank.PDQ, hash)
 		if err != nil {
