@@ -151,3 +151,28 @@ func TestWhatWasSetByHandIsLeft(t *testing.T) {
 		t.Errorf("what is as if made here is left: %s", e.Content)
 	}
 }
+
+// TestBusyStoreIsPublishedAllTheSame, and the status tells how far it is, however often
+// another plan is made.
+func TestBusyStoreIsPublishedAllTheSame(t *testing.T) {
+	b, ctx := newBench(t, 50), t.Context()
+	const all = 70
+	for n := range uint64(all) {
+		b.add(n)
+	}
+	b.bank("OTHER")
+	b.start()
+	told, others := false, uint64(1000)
+	await(t, "all is published", 4*soon, func() bool {
+		others++
+		if _, err := b.store.AddContent(ctx, bank.NewContent{Bank: "OTHER", Signals: picture(t, others, 100)}); err != nil {
+			t.Fatal(err)
+		}
+		s := b.status()
+		told = told || s.Published > 0 && strings.HasSuffix(s.Problem, " events are still to be written")
+		return b.proxy.sends() == all
+	})
+	if !told {
+		t.Error("the status did not tell how far it was")
+	}
+}

@@ -82,14 +82,14 @@ func (w *writer) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if epoch != w.epoch {
-		return errStale
-	}
 	w.looked = time.Now()
-	if time.Since(w.told) < w.pauses.renew {
-		return nil
+	if time.Since(w.told) >= w.pauses.renew {
+		err = w.tellGoing(ctx, "")
 	}
-	return w.tellGoing(ctx, "")
+	if err == nil && epoch != w.epoch {
+		err = errStale
+	}
+	return err
 }
 
 // readRoom reads what the room holds. The user joins it if it is invited, or the room is
