@@ -39,7 +39,7 @@ const usage = `mediagate keeps known-bad media off Matrix homeservers.
                            publish a bank of one's own into a room
   mediagate publish remove BANK [--redact]
                            publish it no more, and take back what was
-  mediagate publish preview BANK
+  mediagate publish preview BANK [ROOM]
                            tell what publishing would send and redact
   mediagate check-config   report every problem of the configuration
   mediagate healthcheck    exit 0 if the server of this configuration is ready

@@ -17,7 +17,7 @@ import (
 const publishUsage = `usage: mediagate publish list [--json]
        mediagate publish add BANK ROOM [--via SERVER]
        mediagate publish remove BANK [--redact]
-       mediagate publish preview BANK`
+       mediagate publish preview BANK [ROOM]`
 
 // publishCommand runs what can be done with banks that are put into rooms.
 func publishCommand(ctx context.Context, config Config, args []string, std streams) (err error) {
@@ -96,7 +96,7 @@ func addPublication(ctx context.Context, config Config, store *bank.Store, args 
 		return misused(flags, "it needs the name of a bank and a room", publishUsage)
 	}
 	name, room := rest[0], rest[1]
-	if !strings.HasPrefix(room, "!") && !strings.HasPrefix(room, "#") {
+	if !isRoom(room) {
 		return misused(flags, fmt.Sprintf("%q is neither the id of a room nor an alias", room), publishUsage)
 	}
 	home, err := publishingHome(config)
@@ -147,15 +147,22 @@ func previewPublication(ctx context.Context, config Config, store *bank.Store, a
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return misused(flags, "it needs the name of one bank", publishUsage)
+	if len(rest) != 1 && len(rest) != 2 {
+		return misused(flags, "it needs the name of one bank, and perhaps a room", publishUsage)
+	}
+	room := append(rest, "")[1]
+	if room != "" && !isRoom(room) {
+		return misused(flags, fmt.Sprintf("%q is neither the id of a room nor an alias", room), publishUsage)
 	}
 	home, err := publishingHome(config)
+	if err == nil && strings.HasPrefix(room, "#") {
+		room, _, err = home.ResolveAlias(ctx, room)
+	}
 	var plan publish.Plan
 	if err == nil {
-		plan, err = publish.Preview(ctx, store, home, rest[0])
+		plan, err = publish.Preview(ctx, store, home, rest[0], room)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, publish.ErrTooMany) {
 		return fmt.Errorf("publish preview: %w", err)
 	}
 	for _, id := range plan.Send {
@@ -164,9 +171,14 @@ func previewPublication(ctx context.Context, config Config, store *bank.Store, a
 	for _, id := range plan.Redact {
 		_, _ = fmt.Fprintf(std.out, "redact event %s\n", printable(id))
 	}
-	_, err = fmt.Fprintf(std.out, "%d to send, %d to redact, %d kept, %d left to others\n", len(plan.Send), len(plan.Redact), plan.Kept, plan.Left)
-	return err
+	_, failed := fmt.Fprintf(std.out, "%d to send, %d to redact, %d kept, %d left to others\n", len(plan.Send), len(plan.Redact), plan.Kept, plan.Left)
+	if err != nil { // what would be taken back is told all the same
+		return fmt.Errorf("publish preview: %w", err)
+	}
+	return failed
 }
+
+func isRoom(text string) bool { return strings.HasPrefix(text, "!") || strings.HasPrefix(text, "#") }
 
 // publishingHome is the homeserver that rooms are written at.
 func publishingHome(config Config) (*homeserver.Client, error) {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -65,6 +66,10 @@ func TestBankIsPublishedByCommand(t *testing.T) {
 		{[]string{"publish", "remove"}, "it needs the name of one bank"},
 		{[]string{"publish", "remove", "OWN"}, "the bank is not published"},
 		{[]string{"publish", "preview", "NONE"}, "bank not found"},
+		{[]string{"publish", "preview"}, "it needs the name of one bank, and perhaps a room"},
+		{[]string{"publish", "preview", "OWN", "room"}, `"room" is neither the id of a room nor an alias`},
+		{[]string{"publish", "preview", "OWN", "#none:" + s.hs.Name}, "404 M_NOT_FOUND"},
+		{[]string{"publish", "preview", "OWN", room}, "403 M_FORBIDDEN"},
 	} {
 		if out := run(1, tt.args...); !strings.Contains(out, tt.want) {
 			t.Errorf("%v: it says %q", tt.args, out)
@@ -73,6 +78,26 @@ func TestBankIsPublishedByCommand(t *testing.T) {
 	if out := run(0, "publish", "preview", "OWN"); out != "send content 1\n1 to send, 0 to redact, 0 kept, 0 left to others\n" {
 		t.Errorf("at first the preview is %q", out)
 	}
+	// What is in a room before is told if it is asked for.
+	ask := func(method, path, body string) string {
+		t.Helper()
+		status, _, answer := s.hs.Do(t, method, "/_matrix/client/v3/"+path, s.admin.Token, strings.NewReader(body))
+		if status != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, path, status, answer)
+		}
+		return regexp.MustCompile(`\$[^"]*`).FindString(string(answer))
+	}
+	ask(http.MethodPost, "join/"+url.PathEscape(room), "{}")
+	hash := strings.Repeat("0f", 32)
+	earlier := ask(http.MethodPut, "rooms/"+url.PathEscape(room)+"/state/space.midnightthoughts.policy.media_hash/"+fmt.Sprintf("%x", sha256.Sum256([]byte(hash))),
+		`{"space.midnightthoughts.pdqhash":{"hash":"`+hash+`"}}`)
+	for _, name := range []string{room, "#list:" + s.hs.Name} {
+		if out := run(0, "publish", "preview", "OWN", name); out != "send content 1\nredact event "+earlier+"\n1 to send, 1 to redact, 0 kept, 0 left to others\n" {
+			t.Errorf("into %s the preview is %q", name, out)
+		}
+	}
+	ask(http.MethodPut, "rooms/"+url.PathEscape(room)+"/redact/"+url.PathEscape(earlier)+"/x", "{}")
+
 	if out := run(0, "publish", "add", "OWN", "#list:"+s.hs.Name); out != "OWN is published into "+room+"\n" {
 		t.Errorf("it says %q", out)
 	}

@@ -20,10 +20,12 @@ var (
 
 // Publication is a bank whose contents are put into a room for others to read.
 type Publication struct {
-	// Bank is the number of the bank, and Name what it is called; if it is gone, what it
-	// was called.
+	// Bank is the number of the bank, and Name what it is called. Of one that is gone it
+	// is what it was called when this began, "#", and its number: another bank may be
+	// called so by now.
 	Bank int64
 	Name string
+	Gone bool
 	Room string
 	// Since is when it was first to be published.
 	Since time.Time
@@ -44,36 +46,45 @@ type PublicationStatus struct {
 }
 
 // selectPublication has one room for each bank, and no bank need be there.
-const selectPublication = `SELECT p.bank, COALESCE(b.name, p.name), p.room, p.since, p.enabled, p.finished, p.problem, p.published
+const selectPublication = `SELECT p.bank, COALESCE(b.name, p.name || '#' || p.bank), b.id IS NULL, p.room, p.since, p.enabled, p.finished, p.problem, p.published
 	FROM publication p LEFT JOIN bank b ON b.id = p.bank`
 
 func scanPublication(r row) (Publication, error) {
 	var p Publication
 	var since, enabled int64
 	var finished sql.NullInt64
-	err := r.Scan(&p.Bank, &p.Name, &p.Room, &since, &enabled, &finished, &p.Status.Problem, &p.Status.Published)
+	err := r.Scan(&p.Bank, &p.Name, &p.Gone, &p.Room, &since, &enabled, &finished, &p.Status.Problem, &p.Status.Published)
 	p.Since, p.Enabled, p.Status.Finished = time.Unix(since, 0), enabled != 0, timeOf(finished)
 	return p, err
 }
 
 // Publications lists what is published, in the order of the banks.
-func (s *Store) Publications(ctx context.Context) (list []Publication, err error) {
-	rows, err := s.db.QueryContext(ctx, selectPublication+" ORDER BY p.bank")
+func (s *Store) Publications(ctx context.Context) ([]Publication, error) {
+	list, err := listPublications(ctx, s.db, " ORDER BY p.bank")
 	if err != nil {
 		return nil, fmt.Errorf("list publications: %w", err)
+	}
+	return list, nil
+}
+
+func listPublications(ctx context.Context, q queryer, which string, args ...any) (list []Publication, err error) {
+	rows, err := q.QueryContext(ctx, selectPublication+which, args...)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		p, err := scanPublication(rows)
 		if err != nil {
-			return nil, fmt.Errorf("list publications: %w", err)
+			return nil, err
 		}
 		list = append(list, p)
 	}
 	return list, rows.Err()
 }
 
-// Publication returns that of a bank, or [ErrPublicationNotFound].
+// Publication returns that of a bank, or [ErrPublicationNotFound]. That of one that is
+// gone is found by the name that it had alone only if no other bank has or had it.
 func (s *Store) Publication(ctx context.Context, name string) (Publication, error) {
 	p, err := findPublication(ctx, s.db, name)
 	if err != nil {
@@ -86,11 +97,21 @@ func findPublication(ctx context.Context, q queryer, name string) (Publication, 
 	if !isText(name) {
 		return Publication{}, ErrPublicationNotFound
 	}
-	p, err := scanPublication(q.QueryRowContext(ctx, selectPublication+" WHERE COALESCE(b.name, p.name) = $1", name))
-	if errors.Is(err, sql.ErrNoRows) {
+	// No bank's name has a "#".
+	p, err := scanPublication(q.QueryRowContext(ctx, selectPublication+" WHERE COALESCE(b.name, p.name || '#' || p.bank) = $1", name))
+	if !errors.Is(err, sql.ErrNoRows) {
+		return p, err
+	}
+	gone, err := listPublications(ctx, q, " WHERE b.id IS NULL AND p.name = $1 AND NOT EXISTS (SELECT 1 FROM bank WHERE name = $1)", name)
+	switch {
+	case err != nil:
+		return Publication{}, err
+	case len(gone) > 1:
+		return Publication{}, fmt.Errorf("%w: its name is that of %d banks that are gone, which are listed with their numbers", ErrPublicationNotFound, len(gone))
+	case len(gone) == 0:
 		return Publication{}, ErrPublicationNotFound
 	}
-	return p, err
+	return gone[0], nil
 }
 
 // Publish has a bank published into a room from now on. It fails with
@@ -103,9 +124,6 @@ func (s *Store) Publish(ctx context.Context, name, room string) error {
 		b, err := findBank(ctx, tx, name)
 		if err != nil {
 			return err
-		}
-		if _, err := findPublication(ctx, tx, name); !errors.Is(err, ErrPublicationNotFound) {
-			return errors.Join(err, ErrPublished)
 		}
 		res, err := tx.ExecContext(ctx, `INSERT INTO publication (bank, name, room, since, enabled, problem, published)
 			VALUES ($1, $2, $3, $4, 1, '', 0) ON CONFLICT DO NOTHING`, b.ID, b.Name, room, time.Now().Unix())
@@ -176,12 +194,11 @@ type OwnHash struct {
 	SHA256  string // raw bytes, empty for none
 }
 
-// OwnHashes returns the primary hashes of at least some quality that this program has
-// made itself of the contents that count in a bank, in their order. What was imported is
+// OwnHashes hands over, in their order, the primary hashes of at least some quality that
+// this program has made itself of the contents that count in a bank. What was imported is
 // not among them, wherever its export was made, nor what only counts later.
-// The bank is as it is at the same moment; one that is gone is [ErrBankNotFound]. More
-// hashes than most are cut there.
-func (s *Store) OwnHashes(ctx context.Context, bank int64, quality, most int) (b Bank, list []OwnHash, err error) {
+// The bank is as it is at the same moment; one that is gone is [ErrBankNotFound].
+func (s *Store) OwnHashes(ctx context.Context, bank int64, quality int, each func(OwnHash)) (b Bank, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		b, err = scanBank(tx.QueryRowContext(ctx, "SELECT "+bankColumns+" FROM bank WHERE id = $1", bank))
 		if errors.Is(err, sql.ErrNoRows) {
@@ -190,36 +207,35 @@ func (s *Store) OwnHashes(ctx context.Context, bank int64, quality, most int) (b
 		if err != nil {
 			return err
 		}
-		list, err = ownHashes(ctx, tx, bank, quality, most)
-		return err
+		return ownHashes(ctx, tx, bank, quality, each)
 	})
 	if err != nil {
-		return Bank{}, nil, fmt.Errorf("read own hashes: %w", err)
+		return Bank{}, fmt.Errorf("read own hashes: %w", err)
 	}
-	return b, list, nil
+	return b, nil
 }
 
-func ownHashes(ctx context.Context, tx *sql.Tx, bank int64, quality, most int) (list []OwnHash, err error) {
+func ownHashes(ctx context.Context, tx *sql.Tx, bank int64, quality int, each func(OwnHash)) (err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT c.id, c.disable_until, p.value, p.quality, d.value FROM content c
 		JOIN signal p ON p.content = c.id AND p.type = 'pdq' AND p.variant = $2 AND p.hasher IS NOT NULL AND p.quality >= $3
 		LEFT JOIN signal d ON d.content = c.id AND d.type = 'sha256' AND d.variant = 0 AND d.hasher IS NOT NULL
 		WHERE c.bank = $1 AND c.imported = 0 ORDER BY c.id`, bank, int64(media.Primary), quality)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	now := time.Now()
-	for rows.Next() && len(list) < most {
+	for rows.Next() {
 		h := OwnHash{PDQ: Signal{Type: PDQ, Variant: media.Primary}}
 		var disableUntil int64
 		var value, digest []byte
 		if err := rows.Scan(&h.Content, &disableUntil, &value, &h.PDQ.Quality, &digest); err != nil {
-			return nil, err
+			return err
 		}
 		if enabledAt(disableUntil, now) {
 			h.PDQ.Value, h.SHA256 = string(value), string(digest)
-			list = append(list, h)
+			each(h)
 		}
 	}
-	return list, rows.Err()
+	return rows.Err()
 }

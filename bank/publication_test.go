@@ -2,6 +2,8 @@ package bank_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,8 +79,11 @@ func testPublications(t *testing.T, e engine) {
 	if err := s.DeleteBank(ctx, "C"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Publication(ctx, "A"); err != nil || got.Bank != a.ID || got.Status != want.Status {
-		t.Errorf("without its bank %+v, %v", got, err)
+	orphan := fmt.Sprintf("A#%d", a.ID)
+	for _, name := range []string{"A", orphan} { // nobody else is called A
+		if got, err := s.Publication(ctx, name); err != nil || got.Bank != a.ID || got.Name != orphan || got.Status != want.Status {
+			t.Errorf("%s, without its bank: %+v, %v", name, got, err)
+		}
 	}
 
 	// Withdrawn, it ends when nothing is left, and not before.
@@ -120,6 +125,81 @@ func testPublications(t *testing.T, e engine) {
 	}
 }
 
+// TestPublicationsOfOneNameAreToldApart: names are given anew, and what was published of
+// a bank that is gone is not that of the next bank of its name.
+func TestPublicationsOfOneNameAreToldApart(t *testing.T) {
+	eachEngine(t, testPublicationsOfOneNameAreToldApart)
+}
+
+func testPublicationsOfOneNameAreToldApart(t *testing.T, e engine) {
+	s, ctx := e.newStore(t), t.Context()
+	publish := func(room string) bank.Bank {
+		t.Helper()
+		b := createBank(t, s, "A")
+		if err := s.Publish(ctx, "A", room); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	list := func() map[string]int64 {
+		t.Helper()
+		list, err := s.Publications(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := make(map[string]int64)
+		for _, p := range list {
+			names[p.Name] = p.Bank
+		}
+		return names
+	}
+	called := func(b bank.Bank) string { return fmt.Sprintf("A#%d", b.ID) }
+	first := publish("!one")
+	renamed := "B"
+	if _, err := s.UpdateBank(ctx, "A", bank.Settings{Name: &renamed}); err != nil {
+		t.Fatal(err)
+	}
+	second := publish("!two")
+	if err := s.DeleteBank(ctx, "B"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int64{called(first): first.ID, "A": second.ID}, list()); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	if got, err := s.Publication(ctx, "A"); err != nil || got.Bank != second.ID {
+		t.Errorf("A is %+v, %v", got, err)
+	}
+	if err := s.Withdraw(ctx, "A"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Publication(ctx, called(first)); err != nil || !got.Enabled {
+		t.Errorf("the one without a bank is %+v, %v", got, err)
+	}
+	if err := s.Unpublish(ctx, "A"); err != nil {
+		t.Fatal(err)
+	}
+	// The name is a bank's, if that is published or not.
+	if err := s.Unpublish(ctx, "A"); !errors.Is(err, bank.ErrPublicationNotFound) {
+		t.Errorf("a bank that is not published: %v", err)
+	}
+	if err := s.Publish(ctx, "A", "!two"); err != nil {
+		t.Errorf("published again: %v", err)
+	}
+	if err := s.DeleteBank(ctx, "A"); err != nil {
+		t.Fatal(err)
+	}
+	// Of two that are gone it is neither's.
+	if err := s.Unpublish(ctx, "A"); !errors.Is(err, bank.ErrPublicationNotFound) || !strings.Contains(err.Error(), "2 banks that are gone") {
+		t.Errorf("the name of two: %v", err)
+	}
+	if err := s.Unpublish(ctx, called(first)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int64{called(second): second.ID}, list()); diff != "" {
+		t.Errorf("the other one is left (-want +got):\n%s", diff)
+	}
+}
+
 func TestOwnHashes(t *testing.T) { eachEngine(t, testOwnHashes) }
 
 func testOwnHashes(t *testing.T, e engine) {
@@ -150,7 +230,8 @@ func testOwnHashes(t *testing.T, e engine) {
 	if _, err := s.UpdateContent(ctx, "A", last, bank.ContentUpdate{DisableUntil: &past}); err != nil {
 		t.Fatal(err)
 	}
-	b, list, err := s.OwnHashes(ctx, a.ID, 50, 10)
+	var list []bank.OwnHash
+	b, err := s.OwnHashes(ctx, a.ID, 50, func(h bank.OwnHash) { list = append(list, h) })
 	if err != nil || b != a || len(list) != 2 || list[0].Content != first || list[1].Content != last {
 		t.Fatalf("%+v of %+v, %v", list, b, err)
 	}
@@ -162,10 +243,7 @@ func testOwnHashes(t *testing.T, e engine) {
 			}
 		}
 	}
-	if _, list, err := s.OwnHashes(ctx, a.ID, 50, 1); err != nil || len(list) != 1 {
-		t.Errorf("at most one are %d, %v", len(list), err)
-	}
-	if _, _, err := s.OwnHashes(ctx, 99, 50, 1); !errors.Is(err, bank.ErrBankNotFound) || !strings.Contains(err.Error(), "read own hashes") {
+	if _, err := s.OwnHashes(ctx, 99, 50, nil); !errors.Is(err, bank.ErrBankNotFound) || !strings.Contains(err.Error(), "read own hashes") {
 		t.Errorf("of no bank: %v", err)
 	}
 }
@@ -187,12 +265,20 @@ func testImportedHashesAreNotOwn(t *testing.T, e engine) {
 		t.Fatal(err)
 	}
 	for name, s := range map[string]*bank.Store{"store": s, "copy": openStore(t, to)} {
-		if _, list, err := s.OwnHashes(t.Context(), a.ID, 0, 10); err != nil || len(list) != 1 || list[0].Content != own {
-			t.Errorf("%s: %d are its own, %v; want content %d", name, len(list), err, own)
+		if list := ownContents(t, s, a.ID); !slices.Equal(list, []int64{own}) {
+			t.Errorf("%s: %d are its own, want %d", name, list, own)
 		}
 	}
 	again := addContent(t, s, bank.NewContent{Bank: "A", Signals: pictureSignals(1), HashedHere: true})
-	if _, list, err := s.OwnHashes(t.Context(), a.ID, 0, 10); err != nil || len(list) != 2 || list[1].Content != again {
-		t.Errorf("%d are its own, %v; want content %d, which was hashed here since", len(list), err, again)
+	if list := ownContents(t, s, a.ID); !slices.Equal(list, []int64{own, again}) {
+		t.Errorf("%d are its own, want %d, which was hashed here since, too", list, again)
 	}
+}
+
+func ownContents(t *testing.T, s *bank.Store, of int64) (contents []int64) {
+	t.Helper()
+	if _, err := s.OwnHashes(t.Context(), of, 0, func(h bank.OwnHash) { contents = append(contents, h.Content) }); err != nil {
+		t.Fatal(err)
+	}
+	return contents
 }

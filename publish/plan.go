@@ -89,42 +89,48 @@ func stateKey(hash string) string {
 
 // wanted reads what is to be in the room of a bank, by state key. A bank that does not
 // block, because it is off, only watched, or of harmless pictures, is not published.
-func wanted(ctx context.Context, store *bank.Store, id int64) (map[string]entry, error) {
-	b, list, err := store.OwnHashes(ctx, id, minQuality, maxEntries+1)
+// With [ErrTooMany] it is what the room has and is to keep.
+func wanted(ctx context.Context, store *bank.Store, id int64, have room, most int) (map[string]entry, error) {
+	entries := make(map[string]entry)
+	tooMany := false
+	b, err := store.OwnHashes(ctx, id, minQuality, func(h bank.OwnHash) {
+		c := content{PDQ: hash{Hash: h.PDQ.Text(), Quality: strconv.Itoa(h.PDQ.Quality)}}
+		if h.SHA256 != "" {
+			c.SHA256 = &hash{Hash: hex.EncodeToString([]byte(h.SHA256))}
+		}
+		key := stateKey(c.PDQ.Hash)
+		if _, ok := entries[key]; ok { // the first content of a hash speaks for all
+			return
+		}
+		tooMany = tooMany || len(entries) == most
+		if _, ok := have.ours[key]; ok || !tooMany { // so memory is bounded
+			entries[key] = entry{h.Content, c}
+		}
+	})
 	if errors.Is(err, bank.ErrBankNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSource(ctx, store, id); err != nil {
-		return nil, err
-	}
-	if len(list) > maxEntries {
-		return nil, ErrTooMany
-	}
-	entries := make(map[string]entry)
 	if b.Ratio == 0 || b.Monitor || b.Allow {
+		return nil, nil
+	}
+	if !tooMany {
 		return entries, nil
 	}
-	for _, h := range list {
-		c := content{PDQ: hash{Hash: h.PDQ.Text(), Quality: strconv.Itoa(h.PDQ.Quality)}}
-		if h.SHA256 != "" {
-			c.SHA256 = &hash{Hash: hex.EncodeToString([]byte(h.SHA256))}
-		}
-		key := stateKey(c.PDQ.Hash)
-		if _, ok := entries[key]; !ok { // the first content of a hash speaks for all
-			entries[key] = entry{h.Content, c}
-		}
-	}
-	return entries, nil
+	maps.DeleteFunc(entries, func(key string, e entry) bool {
+		p, ok := have.ours[key]
+		return !ok || !p.says(e.content)
+	})
+	return entries, ErrTooMany
 }
 
 // room is what a room holds of our kind, by state key.
 type room struct {
 	ours map[string]published
-	// others are those that others have set, or whose event of ours others have taken
-	// back: they are left to them.
+	// others are those that others have set, or the user by hand, or whose event of ours
+	// others have taken back: they are left to them.
 	others map[string]bool
 }
 
@@ -145,7 +151,10 @@ func readRoom(ctx context.Context, home *homeserver.Client, id, user string) (ro
 		switch {
 		case e.Sender != user, e.RedactedBy != "" && e.RedactedBy != user:
 			r.others[*e.StateKey] = true
-		case !isEmpty(e.Content):
+		case isEmpty(e.Content): // taken back
+		case !isOurs(*e.StateKey, e.Content):
+			r.others[*e.StateKey] = true
+		default:
 			if len(e.Content) > maxContent {
 				e.Content = json.RawMessage(`null`) // it is replaced or taken back
 			}
@@ -158,6 +167,17 @@ func readRoom(ctx context.Context, home *homeserver.Client, id, user string) (ro
 
 // maxContent is longer than any content that is written here.
 const maxContent = 512
+
+// isOurs tells whether what the user has set stands where its hash is put here. What does
+// not was set by hand.
+func isOurs(key string, raw json.RawMessage) bool {
+	var c struct {
+		PDQ struct {
+			Hash string `json:"hash"`
+		} `json:"space.midnightthoughts.pdqhash"`
+	}
+	return json.Unmarshal(raw, &c) == nil && key == stateKey(c.PDQ.Hash)
+}
 
 func isEmpty(raw json.RawMessage) bool {
 	var fields map[string]json.RawMessage
@@ -204,33 +224,45 @@ type Plan struct {
 	Kept, Left int
 }
 
-// Preview tells what publishing a bank would do, and does nothing. If the bank is not
-// published yet nobody is asked, and all of it would be sent. It fails as [CheckBank].
-func Preview(ctx context.Context, store *bank.Store, home *homeserver.Client, name string) (Plan, error) {
+// Preview tells what publishing a bank would do, and does nothing. room is where, of
+// which the user must be a member; if it is empty it is the room that the bank is
+// published into, and before there is one nobody is asked and all of it would be sent.
+// It fails as [CheckBank], and with [ErrTooMany], when the plan tells what would be
+// taken back all the same.
+func Preview(ctx context.Context, store *bank.Store, home *homeserver.Client, name, room string) (Plan, error) {
 	p, err := store.Publication(ctx, name)
-	isPublished := err == nil
-	if errors.Is(err, bank.ErrPublicationNotFound) {
+	if errors.Is(err, bank.ErrPublicationNotFound) || err == nil && room != "" && room != p.Room {
 		var b bank.Bank
 		b, err = store.Bank(ctx, name)
-		p = bank.Publication{Bank: b.ID, Enabled: true}
+		p = bank.Publication{Bank: b.ID, Room: room, Enabled: true}
 	}
 	if err != nil {
 		return Plan{}, err
 	}
-	want := map[string]entry{}
+	return preview(ctx, store, home, p, maxEntries)
+}
+
+func preview(ctx context.Context, store *bank.Store, home *homeserver.Client, p bank.Publication, most int) (Plan, error) {
+	have := room{}
 	if p.Enabled {
-		if want, err = wanted(ctx, store, p.Bank); err != nil {
+		if err := checkSource(ctx, store, p.Bank); err != nil {
 			return Plan{}, err
 		}
 	}
-	have := room{}
-	if isPublished {
+	if p.Room != "" {
 		user, err := home.User(ctx)
 		if err == nil {
 			have, err = readRoom(ctx, home, p.Room, user)
 		}
 		if err != nil {
 			return Plan{}, err
+		}
+	}
+	want := map[string]entry{}
+	var refused error
+	if p.Enabled {
+		if want, refused = wanted(ctx, store, p.Bank, have, most); refused != nil && !errors.Is(refused, ErrTooMany) {
+			return Plan{}, refused
 		}
 	}
 	back, send, left := difference(want, have)
@@ -241,5 +273,5 @@ func Preview(ctx context.Context, store *bank.Store, home *homeserver.Client, na
 	for _, key := range back {
 		plan.Redact = append(plan.Redact, have.ours[key].id)
 	}
-	return plan, nil
+	return plan, refused
 }

@@ -30,13 +30,14 @@ type Publisher struct {
 	home   *homeserver.Client
 	log    *slog.Logger
 	pauses pauses
+	most   int // pictures of one bank
 	events *prometheus.CounterVec
 }
 
 // New returns a Publisher that has not begun. home must have a token.
 func New(store *bank.Store, home *homeserver.Client, log *slog.Logger) *Publisher {
 	return &Publisher{
-		store: store, home: home, log: log,
+		store: store, home: home, log: log, most: maxEntries,
 		pauses: pauses{
 			scan: time.Second, write: 100 * time.Millisecond, again: time.Minute, reread: time.Hour,
 			firstRetry: 2 * time.Second, lastRetry: time.Minute,
@@ -51,7 +52,8 @@ func New(store *bank.Store, home *homeserver.Client, log *slog.Logger) *Publishe
 
 // pauses is how long is waited; tests wait less.
 type pauses struct {
-	// scan is how often is looked what is to be published, and whether it has changed.
+	// scan is how often is looked what is to be published, and whether it has changed,
+	// also in the midst of the work.
 	scan time.Duration
 	// write is the least time between two writes to a room.
 	write time.Duration
@@ -64,7 +66,8 @@ type pauses struct {
 	// What fails is tried again after firstRetry, then twice that, up to lastRetry.
 	firstRetry, lastRetry time.Duration
 	// A lease lasts for so long, is renewed every so often, and is tried for every so
-	// often while another process has it.
+	// often while another process has it. Work that lasts is told of as often as the
+	// lease is renewed.
 	lease, renew, standBy time.Duration
 }
 

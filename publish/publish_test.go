@@ -303,17 +303,22 @@ func (b *bench) addContent(c bank.NewContent) int64 {
 func (b *bench) start() (p *publish.Publisher, stop func()) {
 	b.t.Helper()
 	p = publish.New(b.store, b.home, slog.New(slog.NewTextHandler(b.t.Output(), nil)))
+	return p, run(b.t, p)
+}
+
+func run(t *testing.T, p *publish.Publisher) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			b.t.Errorf("it ends with %v", err)
+			t.Errorf("it ends with %v", err)
 		}
 	})
-	b.t.Cleanup(stop)
-	return p, stop
+	t.Cleanup(stop)
+	return stop
 }
 
 func (b *bench) status() bank.PublicationStatus {

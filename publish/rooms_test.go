@@ -50,7 +50,7 @@ func TestBankIsPublished(t *testing.T) {
 	if got := b.owner.events(b.room)[keyOf(text(24, 64))]; string(got.Content) != `{"space.midnightthoughts.pdqhash":{"hash":"`+text(24, 64)+`","quality":"50"}}` {
 		t.Errorf("without a digest it says %s", got.Content)
 	}
-	plan, err := publish.Preview(ctx, b.store, b.home, "OWN")
+	plan, err := publish.Preview(ctx, b.store, b.home, "OWN", "")
 	if diff := cmp.Diff(publish.Plan{Room: b.room, Kept: 2}, plan); diff != "" || err != nil {
 		t.Errorf("a preview of what is done: %v (-want +got):\n%s", err, diff)
 	}
@@ -125,7 +125,7 @@ func TestRestartResumes(t *testing.T) {
 	if between == 0 || between == all {
 		t.Fatalf("stopped with %d of %d", between, all)
 	}
-	plan, err := publish.Preview(t.Context(), b.store, b.home, "OWN")
+	plan, err := publish.Preview(t.Context(), b.store, b.home, "OWN", "")
 	if err != nil || len(plan.Send) != all-between || plan.Kept != between {
 		t.Errorf("after %d the preview is %d to send, %d kept, %v", between, len(plan.Send), plan.Kept, err)
 	}
@@ -168,7 +168,7 @@ func TestOthersEventsAreLeft(t *testing.T) {
 	b.add(3)
 	b.want(3, 2*soon)
 	await(t, "the status tells", soon, func() bool { return b.status().Problem == "2 hashes are left to others, who have set or redacted them" })
-	plan, err := publish.Preview(t.Context(), b.store, b.home, "OWN")
+	plan, err := publish.Preview(t.Context(), b.store, b.home, "OWN", "")
 	if err != nil || plan.Left != 2 || plan.Kept != 1 || len(plan.Send)+len(plan.Redact) > 0 {
 		t.Errorf("the preview is %+v, %v", plan, err)
 	}
@@ -272,12 +272,16 @@ func TestWithdrawnBankLeavesTheRoom(t *testing.T) {
 	b.add(1)
 	b.start()
 	b.want(1, 2*soon)
-	if err := b.store.Unpublish(ctx, "OWN"); err != nil {
+	own, err := b.store.Bank(ctx, "OWN")
+	if err == nil {
+		err = b.store.Unpublish(ctx, "OWN")
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	b.add(2)
 	await(t, "the lease is free", 2*soon, func() bool {
-		l, err := b.store.Acquire(ctx, "publish/OWN", "test", time.Minute)
+		l, err := b.store.Acquire(ctx, fmt.Sprintf("publish/%d", own.ID), "test", time.Minute)
 		return err == nil && b.store.Release(ctx, l) == nil
 	})
 	if n := b.owner.holds(b.room); n != 1 {
@@ -340,7 +344,7 @@ func TestListsAreNotRepeated(t *testing.T) {
 		if err := publish.CheckBank(ctx, store, name); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
 		}
-		plan, err := publish.Preview(ctx, store, nil, name)
+		plan, err := publish.Preview(ctx, store, nil, name, "")
 		if !errors.Is(err, want) || len(plan.Send) > 0 != (want == nil) {
 			t.Errorf("%s: a preview of %+v, %v", name, plan, err)
 		}

@@ -3,16 +3,17 @@ package publish
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
 	"mediagate/bank"
 )
 
-// leaseOf names the lease that whoever publishes a bank must have.
-func leaseOf(name string) string { return "publish/" + name }
+// leaseOf names the lease that whoever publishes a bank must have: by its number, as
+// others may have had its name, and what they published is still to be taken back.
+func leaseOf(id int64) string { return "publish/" + strconv.FormatInt(id, 10) }
 
 // runner publishes one bank.
 type runner struct {
@@ -24,9 +25,10 @@ type runner struct {
 	ended chan struct{}
 }
 
-// same tells whether a publication is the one that is run.
+// same tells whether a publication is the one that is run. It is when its bank goes: what
+// is being sent is then known, and taken back.
 func (r *runner) same(p bank.Publication) bool {
-	return r.Name == p.Name && r.Room == p.Room && r.Enabled == p.Enabled && r.Since.Equal(p.Since)
+	return (r.Name == p.Name || p.Gone) && r.Room == p.Room && r.Enabled == p.Enabled && r.Since.Equal(p.Since)
 }
 
 // run publishes whenever this process has the lease, until its context ends.
@@ -56,7 +58,7 @@ func (r *runner) run() {
 func (r *runner) acquire(holder string) (bank.Lease, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.pauses.renew)
 	defer cancel()
-	return r.store.Acquire(ctx, leaseOf(r.Name), holder, r.pauses.lease)
+	return r.store.Acquire(ctx, leaseOf(r.Bank), holder, r.pauses.lease)
 }
 
 // errExpired is why a lease is lost that nobody is known to have taken.
@@ -114,33 +116,37 @@ func (r *runner) sleep(ctx context.Context, d time.Duration) bool {
 
 // follow makes the room what the bank is, again and again.
 func (r *runner) follow(ctx context.Context, l bank.Lease, lose context.CancelCauseFunc) {
-	w := writer{runner: r, told: r.Status.Published}
+	w := writer{runner: r, lease: l, status: r.Status}
 	var told string
 	for retry := r.pauses.firstRetry; ; {
 		began := time.Now()
 		epoch, err := r.store.Epoch(ctx)
 		if err == nil {
-			err = w.compare(ctx)
+			err = w.compare(ctx, epoch)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if err := r.tell(ctx, l, &w, err); errors.Is(err, bank.ErrLeaseLost) {
+		if errors.Is(err, errStale) {
+			continue
+		}
+		if err := w.finish(ctx, err); errors.Is(err, bank.ErrLeaseLost) {
 			lose(err)
 			return
-		} else if err != nil {
-			r.log.WarnContext(ctx, "status of a publication cannot be kept", "bank", r.Name, "err", err)
 		}
-		if err == nil {
-			told, retry = "", r.pauses.firstRetry
+		if err != nil && err.Error() != told {
+			r.log.WarnContext(ctx, "bank cannot be published", "bank", r.Name, "err", err)
+			told = err.Error()
+		}
+		if err == nil || errors.Is(err, ErrTooMany) { // the room was compared
+			if err == nil {
+				told = ""
+			}
+			retry = r.pauses.firstRetry
 			if !r.await(ctx, epoch, began) {
 				return
 			}
 			continue
-		}
-		if err.Error() != told {
-			r.log.WarnContext(ctx, "bank cannot be published", "bank", r.Name, "err", err)
-			told = err.Error()
 		}
 		w.read = time.Time{}                        // what was written last may have arrived
 		if !r.sleep(ctx, retry/2+rand.N(retry/2)) { //nolint:gosec // no secret
@@ -148,22 +154,6 @@ func (r *runner) follow(ctx context.Context, l bank.Lease, lose context.CancelCa
 		}
 		retry = min(2*retry, r.pauses.lastRetry)
 	}
-}
-
-// tell keeps how a comparison went.
-func (r *runner) tell(ctx context.Context, l bank.Lease, w *writer, failed error) error {
-	status := bank.PublicationStatus{Finished: time.Now(), Published: int64(len(w.have.ours))}
-	switch {
-	case failed != nil:
-		status.Problem = failed.Error()
-		if w.read.IsZero() { // the room could not be read
-			status.Published = w.told
-		}
-	case w.left > 0:
-		status.Problem = fmt.Sprintf("%d hashes are left to others, who have set or redacted them", w.left)
-	}
-	w.told = status.Published
-	return r.store.SetPublicationStatus(ctx, l, r.Bank, status)
 }
 
 // await waits until there may be something to do, and tells whether the context lasts.

@@ -10,27 +10,35 @@ import (
 	"net/http"
 	"time"
 
+	"mediagate/bank"
 	"mediagate/homeserver"
 )
 
 // writer makes a room what it should be, one event after another.
 type writer struct {
 	*runner
-	user string
-	have room
-	read time.Time // when the room was last read, zero if what it holds is not known
-	left int       // what is left to others
-	told int64     // how many were last told to be there
-	next time.Time // when the next event may be written
+	lease  bank.Lease
+	user   string
+	have   room
+	read   time.Time // when the room was last read, zero if what it holds is not known
+	epoch  int64     // the store's, of the plan that is worked off
+	looked time.Time // when that was last known to be the store's
+	todo   int       // how many events of the plan are still to be written
+	left   int       // what is left to others
+	next   time.Time // when the next event may be written
+	status bank.PublicationStatus
+	told   time.Time // when that was last told
 }
 
+// errStale: the store has changed since the plan was made, and another one is needed.
+var errStale = errors.New("the bank may have changed")
+
 // compare works off what the room does not hold as it should. What leaves the bank goes
-// first. With an error, the rest is for another time.
-func (w *writer) compare(ctx context.Context) error {
-	want := map[string]entry{}
+// first, even if the rest is refused with [ErrTooMany]. With an error, the rest is for
+// another time. epoch is what the store's was before.
+func (w *writer) compare(ctx context.Context, epoch int64) error {
 	if w.Enabled {
-		var err error
-		if want, err = wanted(ctx, w.store, w.Bank); err != nil {
+		if err := checkSource(ctx, w.store, w.Bank); err != nil {
 			return err
 		}
 	}
@@ -39,19 +47,49 @@ func (w *writer) compare(ctx context.Context) error {
 			return err
 		}
 	}
+	want := map[string]entry{}
+	var refused error
+	if w.Enabled {
+		if want, refused = wanted(ctx, w.store, w.Bank, w.have, w.most); refused != nil && !errors.Is(refused, ErrTooMany) {
+			return refused
+		}
+	}
 	back, send, left := difference(want, w.have)
-	w.left = left
+	// Each plan is worked on before it is doubted, however often the store changes.
+	w.epoch, w.looked, w.todo, w.left = epoch, time.Now(), len(back)+len(send), left
 	for _, key := range back {
 		if err := w.takeBack(ctx, key); err != nil {
 			return fmt.Errorf("take a hash back: %w", err)
 		}
+		w.todo--
 	}
 	for _, key := range send {
 		if err := w.send(ctx, key, want[key].content); err != nil {
 			return fmt.Errorf("publish a hash: %w", err)
 		}
+		w.todo--
 	}
-	return nil
+	return refused
+}
+
+// look tells, now and then, how far the work is, and fails with [errStale] if it may not
+// be what is to be done any more.
+func (w *writer) look(ctx context.Context) error {
+	if time.Since(w.looked) < w.pauses.scan {
+		return nil
+	}
+	epoch, err := w.store.Epoch(ctx)
+	if err != nil {
+		return err
+	}
+	w.looked = time.Now()
+	if time.Since(w.told) >= w.pauses.renew {
+		err = w.tellGoing(ctx, "")
+	}
+	if err == nil && epoch != w.epoch {
+		err = errStale
+	}
+	return err
 }
 
 // readRoom reads what the room holds. The user joins it if it is invited, or the room is
@@ -118,6 +156,9 @@ func (w *writer) write(ctx context.Context, done string, do func() error) error 
 		if !w.sleep(ctx, time.Until(w.next)) {
 			return ctx.Err()
 		}
+		if err := w.look(ctx); err != nil {
+			return err
+		}
 		err := do()
 		w.next = time.Now().Add(w.pauses.write)
 		if ctx.Err() != nil {
@@ -131,6 +172,9 @@ func (w *writer) write(ctx context.Context, done string, do func() error) error 
 		case errors.As(err, &status) && status.Status == http.StatusTooManyRequests:
 			w.events.WithLabelValues(w.Name, "limited").Inc()
 			w.next = time.Now().Add(max(status.RetryAfter, w.pauses.firstRetry))
+			if err := w.tellGoing(ctx, err.Error()+"; "); err != nil {
+				return err
+			}
 			continue
 		case errors.Is(err, homeserver.ErrForbidden):
 			w.events.WithLabelValues(w.Name, "forbidden").Inc()
