@@ -73,6 +73,7 @@ type listStatus struct {
 	Fetched   int     `json:"fetched_items"`
 	Mode      string  `json:"mode"`
 	InReview  int     `json:"in_review"`
+	Hits      int     `json:"monitor_hits"`
 	Report    struct {
 		Room    string         `json:"room_id"`
 		Synced  *int64         `json:"synced_ts"`
@@ -154,7 +155,7 @@ func TestPolicyRooms(t *testing.T) {
 			t.Errorf("a new list is in mode %q", got)
 		}
 		soon(t, "matches are counted", func() bool {
-			return all(true)() && s.gate.metric(t, `mediagate_monitor_matches_total{bank="FIRST"}`) > 0
+			return all(true)() && s.gate.listStatus(t, "FIRST").Hits > 0 && s.gate.metric(t, `mediagate_monitor_matches_total{bank="FIRST"}`) > 0
 		})
 		type prediction struct{ Contents, Requests, Seen int64 }
 		predicted := decode[prediction](t, s.gate.ask(t, request{path: "/v1/prediction?bank=FIRST"}, http.StatusOK).body)

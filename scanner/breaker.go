@@ -207,7 +207,7 @@ func (b *breaker) release(h *hold) {
 // bankCounter counts by the name of a bank.
 type bankCounter struct {
 	*prometheus.CounterVec
-	names sync.Map // of those that there is a number of
+	numbers sync.Map // *atomic.Int64, by name
 }
 
 func newBankCounter(name, help string) *bankCounter {
@@ -215,15 +215,28 @@ func newBankCounter(name, help string) *bankCounter {
 }
 
 func (c *bankCounter) inc(bank string) {
-	c.names.Store(bank, nil)
 	c.WithLabelValues(bank).Inc()
+	n, ok := c.numbers.Load(bank)
+	if !ok {
+		n, _ = c.numbers.LoadOrStore(bank, new(atomic.Int64))
+	}
+	n.(*atomic.Int64).Add(1)
+}
+
+// of returns the number of a bank.
+func (c *bankCounter) of(bank string) int64 {
+	n, ok := c.numbers.Load(bank)
+	if !ok {
+		return 0
+	}
+	return n.(*atomic.Int64).Load()
 }
 
 // forget drops the numbers of banks that are not there any more.
 func (c *bankCounter) forget(ix *bank.Index) {
-	c.names.Range(func(key, _ any) bool {
+	c.numbers.Range(func(key, _ any) bool {
 		if name := key.(string); !hasBank(ix, name) {
-			c.names.Delete(name)
+			c.numbers.Delete(name)
 			c.DeleteLabelValues(name)
 		}
 		return true

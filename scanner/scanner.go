@@ -292,6 +292,10 @@ func (s *Scanner) countMonitored(matches []Match) {
 	}
 }
 
+// MonitorMatches counts the scans of this process in which a bank has matched that was in
+// monitor.
+func (s *Scanner) MonitorMatches(bank string) int64 { return s.monitored.of(bank) }
+
 // MinQuality is the quality below which hashes are not matched.
 func (s *Scanner) MinQuality() int { return s.config.MinQuality }
 

@@ -13,9 +13,9 @@ import (
 
 // exchangeStatus tells HMA's fields, and ours: what is known of and not banked yet,
 // since when, why the last fetch failed, whether the bank is monitored or blocks, how
-// many of its contents are to be decided, and what the API reports. While the store
-// cannot be read it tells what is known without it, and that, if the exchange was ever
-// fetched here.
+// many of its contents are to be decided, what it has matched here in monitor, and what
+// the API reports. While the store cannot be read it tells what is known without it, and
+// that, if the exchange was ever fetched here.
 func (h *hma) exchangeStatus(c echo.Context) error {
 	ctx, name := c.Request().Context(), c.Param("exchange_name")
 	status, here := h.fetcher.Status(name)
@@ -48,6 +48,9 @@ func (h *hma) exchangeStatus(c echo.Context) error {
 		"last_fetch_succeeded": nil, "up_to_date": status.UpToDate, "fetched_items": sources,
 		"pending_items": pending, "oldest_pending_ts": unixTime(oldest), "last_error": nil,
 		"mode": mode(x.Bank), "in_review": held, "report": report,
+	}
+	if x.Bank.Monitor {
+		out["monitor_hits"] = h.scanner.MonitorMatches(x.Bank.Name)
 	}
 	if !status.Finished.IsZero() {
 		out["last_fetch_succeeded"] = status.Succeeded
