@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,15 +29,12 @@ func TestBankIsPublishedByCommand(t *testing.T) {
 	if out := run(1, "publish", "list"); out != "mediagate: publish list: open store: there is no store\n" {
 		t.Errorf("without a store it says %q", out)
 	}
-	maker := launch(t, mapWith(env, "MEDIAGATE_ROLES", "CURATOR"))
+	maker := launch(t, mapWith(env, "MEDIAGATE_ROLES", "CURATOR,HASHER"))
 	maker.awaitListening(t)
+	maker.ask(t, asJSON(http.MethodPost, "/c/banks", `{"name":"OWN"}`), http.StatusCreated)
+	maker.ask(t, upload(t, "/c/bank/OWN/content", "photo", "c4n4ry.jpg", picture(t, realPicture), nil), http.StatusOK)
+	maker.ask(t, asJSON(http.MethodPut, "/c/bank/OWN/content/1", `{"note":"c4n4ry"}`), http.StatusOK)
 	maker.stop(t)
-	lines := filepath.Join(t.TempDir(), "lines")
-	line := fmt.Sprintf(`{"note":"c4n4ry","signals":[{"type":"pdq","value":"%s","quality":90,"hasher":1}]}`+"\n", hashOf(t, realPicture).PDQ)
-	if err := os.WriteFile(lines, []byte(line), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(0, "bank", "import", "OWN", lines, "--create")
 	status, _, answer := s.hs.Do(t, http.MethodPost, "/_matrix/client/v3/createRoom", s.alice.Token, strings.NewReader(
 		`{"preset":"public_chat","room_alias_name":"list","room_version":"11","power_level_content_override":{"users":{"`+s.alice.ID+`":100,"`+s.admin.ID+`":50}}}`))
 	found := regexp.MustCompile(`"room_id":"([^"]+)"`).FindSubmatch(answer)
