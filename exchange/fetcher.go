@@ -96,8 +96,8 @@ type pauses struct {
 	// so often while another process has it. Who dies is replaced after the first
 	// and the last of them.
 	lease, renew, standBy time.Duration
-	// The whole state of a policy room is read every so often, and after an event
-	// within so long.
+	// The whole state of a policy room is read every so often, at first more often, and
+	// after an event within so long.
 	reread, rereadSoon time.Duration
 }
 

@@ -37,6 +37,7 @@ type policyList struct {
 	room   policyroom.Room
 	read   time.Time // when the state was read last, zero before the first
 	reread time.Time // when it is to be read again
+	gap    time.Duration
 	looked time.Time // when the alias was looked up last
 	drift  string    // the room that the alias leads to now, if that is another one
 	banked map[string]bool
@@ -74,6 +75,9 @@ const (
 	bulkEntries   = 1000
 	vanishedShare = 20
 	vanishedGrace = 24 * time.Hour
+	// rereadFirst is after how long a state is read again that was read for the first
+	// time; then after twice that, and so on.
+	rereadFirst = 4 * time.Second
 	// paceEvery is how often entries are looked at that wait for their sender's pace.
 	paceEvery = 30 * time.Second
 )
@@ -201,7 +205,7 @@ func (p *policyList) follow(ctx context.Context, client *homeserver.Client) erro
 	if p.feed == nil {
 		p.client = client
 		p.syncer, p.feed = p.followRoom(client, p.roomID, p.wake)
-		p.read = time.Time{}
+		p.read, p.gap = time.Time{}, 0
 	}
 	// What is read now must be what later events follow on.
 	select {
@@ -249,7 +253,7 @@ func (p *policyList) join(ctx context.Context, client *homeserver.Client) error 
 	} else if _, err := client.Join(ctx, p.roomID, p.via(ctx, client)); err != nil {
 		return fmt.Errorf("join the room: %w", err)
 	}
-	if p.joined = true; p.feed != nil {
+	if p.joined, p.gap = true, 0; p.feed != nil {
 		p.syncer.join(p.feed)
 	}
 	return nil
@@ -351,7 +355,9 @@ func (p *policyList) readState(ctx context.Context, client *homeserver.Client) e
 	for _, key := range keys {
 		p.banked[key] = true
 	}
-	p.room, p.read, p.reread = room, time.Now(), time.Now().Add(jittered(p.pauses.reread))
+	// The state of a room that was just joined may still come, and no event tells.
+	p.gap = min(max(2*p.gap, rereadFirst), p.pauses.reread)
+	p.room, p.read, p.reread = room, time.Now(), time.Now().Add(jittered(p.gap))
 	return nil
 }
 
