@@ -1,6 +1,8 @@
 package bank_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"mediagate/bank"
@@ -26,6 +28,10 @@ func TestAllowedHashesAreThoseOfBanksThatAllow(t *testing.T) {
 		got, err := s.AllowedHashes(t.Context())
 		if err != nil || len(got) != 1 || got[0].String() != want {
 			t.Errorf("%v, %v, want %s", got, err, want)
+		}
+		digests, err := s.AllowedDigests(t.Context())
+		if err != nil || len(digests) != 2 || !digests[string(digest(2))] {
+			t.Errorf("%x, %v", slices.Collect(maps.Keys(digests)), err)
 		}
 	})
 }
