@@ -76,6 +76,9 @@ func TestNamesAreMatchedUntilTheirSourceGoes(t *testing.T) {
 		}
 		want("a.evil.test", "x", "")
 		want("good.test", "x", "server")
+		if err := putNamed(t, s, "longest", bank.Named{Servers: strings.Repeat("a", 255)}); err != nil {
+			t.Error(err)
+		}
 		for name, n := range map[string]bank.Named{
 			"nothing": {}, "both": {Item: itemDigest("x"), Servers: "y"}, "short": {Item: "x"}, "long": {Servers: strings.Repeat("a", 256)},
 		} {

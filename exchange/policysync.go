@@ -297,7 +297,7 @@ func (s *syncer) look(f *feed) (events []homeserver.Event, stale bool) {
 	return events, false
 }
 
-// stale has a follower read the state again.
+// setStale has a follower read the state again.
 func (s *syncer) setStale(f *feed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
