@@ -75,9 +75,13 @@ func TestTwoPublishersMakeNoLoop(t *testing.T) {
 	b.start()
 	a.subscribe(b.room, far.Name)
 	b.subscribe(a.room, near.Name)
+	// What is written while another server joins, that one learns with the next event only.
+	await(t, "each has joined the other's room", 6*soon, func() bool {
+		return a.owner.sees(b.bot, a.room) && b.owner.sees(a.bot, b.room)
+	})
 	only := a.add(1)
 	both := [2]int64{a.add(2), b.add(2)}
-	// They join the rooms first, of which one is far away.
+	// The state of a room that was joined is completed in the background.
 	await(t, "each knows the other's", 6*soon, func() bool { return b.listed() == 2 && a.listed() == 1 })
 	a.want(2, soon)
 	b.want(1, soon)

@@ -126,6 +126,17 @@ func (p person) holds(room string) (n int) {
 	return n
 }
 
+// sees tells whether somebody is in a room of one's own server.
+func (p person) sees(other person, room string) bool {
+	p.t.Helper()
+	var members struct {
+		Joined map[string]struct{} `json:"joined"`
+	}
+	p.ask(http.MethodGet, "/rooms/"+url.PathEscape(room)+"/joined_members", "", &members)
+	_, ok := members.Joined[other.ID]
+	return ok
+}
+
 func await(t *testing.T, what string, within time.Duration, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(within); !holds(); time.Sleep(50 * time.Millisecond) {
