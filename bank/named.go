@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -67,7 +68,7 @@ func namedBy(ctx context.Context, q queryer, content int64) (n Named, err error)
 type namings struct {
 	items   map[string][]namedRef // by SHA-256
 	servers map[string][]namedRef // by name, in lower case
-	globs   []glob
+	globs   map[string][]glob     // by their ending; those of any are at ""
 }
 
 type namedRef struct {
@@ -88,7 +89,7 @@ func listNamed(ctx context.Context, q queryer) (n namings, err error) {
 		return namings{}, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	n = namings{items: make(map[string][]namedRef), servers: make(map[string][]namedRef)}
+	n = namings{items: make(map[string][]namedRef), servers: make(map[string][]namedRef), globs: make(map[string][]glob)}
 	for rows.Next() {
 		var item []byte
 		var servers string
@@ -103,7 +104,11 @@ func listNamed(ctx context.Context, q queryer) (n namings, err error) {
 		case servers == "":
 			return namings{}, fmt.Errorf("content %d: %w", r.content, ErrNamed)
 		case strings.ContainsAny(servers, "*?"):
-			n.globs = append(n.globs, glob{servers, r})
+			end := ending(servers)
+			if strings.ContainsAny(end, "*?") {
+				end = ""
+			}
+			n.globs[end] = append(n.globs[end], glob{servers, r})
 		default:
 			n.servers[servers] = append(n.servers[servers], r)
 		}
@@ -139,11 +144,20 @@ func (ix *Index) Named(server, id string) (out []Match) {
 			add(NamedServer, r)
 		}
 	}
-	for _, g := range ix.named.globs {
-		for _, name := range spellings {
+	for _, g := range ix.named.globs[""] {
+		if slices.ContainsFunc(spellings, func(name string) bool { return globMatches(g.pattern, name) }) {
+			add(NamedServer, g.namedRef)
+		}
+	}
+	// The endings of two spellings differ: no pattern is met twice.
+	for _, name := range spellings {
+		end := ending(name)
+		if end == "" {
+			continue
+		}
+		for _, g := range ix.named.globs[end] {
 			if globMatches(g.pattern, name) {
 				add(NamedServer, g.namedRef)
-				break
 			}
 		}
 	}
@@ -167,6 +181,17 @@ func withoutPort(server string) string {
 		return server
 	}
 	return host
+}
+
+// ending is the last two names of a server, with its port, or all of them if there are
+// no more; empty if there is one. A pattern whose last two are written out matches no
+// server with others, so that a list of thousands costs what few of them do.
+func ending(server string) string {
+	last := strings.LastIndexByte(server, '.')
+	if last < 0 {
+		return ""
+	}
+	return server[strings.LastIndexByte(server[:last], '.')+1:]
 }
 
 // globMatches tells whether all of a name is as a pattern says. It takes time of the

@@ -3,6 +3,8 @@ package bank_test
 import (
 	"crypto/sha256"
 	"errors"
+	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -90,6 +92,57 @@ func TestNamesAreMatchedUntilTheirSourceGoes(t *testing.T) {
 			t.Errorf("a name with signals: %v", err)
 		}
 	})
+}
+
+// TestPatternsOfServersAreFoundAmongMany has random ones, of few letters.
+func TestPatternsOfServersAreFoundAmongMany(t *testing.T) {
+	s := onSQLite.newStore(t)
+	if err := s.CreateExchange(t.Context(), bank.Exchange{Name: "LIST", API: "x", Config: "{}", Enabled: true}); err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	draw := func(letters string, most int) string {
+		text := make([]byte, 1+random.IntN(most))
+		for i := range text {
+			text[i] = letters[random.IntN(len(letters))]
+		}
+		return string(text)
+	}
+	patterns := make([]string, 1000)
+	put := make([]bank.SourceContent, len(patterns))
+	for i := range put {
+		patterns[i] = draw("ab..*?", 6) + draw("ab..b:8", 6)
+		put[i] = bank.SourceContent{Key: strconv.Itoa(i), Named: bank.Named{Servers: patterns[i]}, Alone: true}
+	}
+	if err := s.Commit(t.Context(), "LIST", bank.Fetched{Put: put, Completed: true}); err != nil {
+		t.Fatal(err)
+	}
+	x, live := newIndexer(s)
+	if err := x.Refresh(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for range 2000 {
+		server := draw("ab...", 8) + []string{"", ":8", ":88"}[random.IntN(3)]
+		got := make(map[int64]bool)
+		matches := load(t, live).Named(server, "x")
+		for _, m := range matches {
+			got[m.Content] = true
+		}
+		want := 0
+		for _, pattern := range patterns {
+			if bank.MatchesServer(pattern, server) {
+				want++
+			}
+		}
+		if len(matches) != want || len(got) != want {
+			t.Fatalf("%q is matched %d times by %d patterns, want %d", server, len(matches), len(got), want)
+		}
+		found += want
+	}
+	if found < 2000 {
+		t.Errorf("%d were found", found)
+	}
 }
 
 func FuzzServerPattern(f *testing.F) {
