@@ -46,12 +46,19 @@ bench-scale: ## what a deployment is sized by, beside our targets; SCALE has fla
 	$(GO) run ./internal/scalebench $(SCALE) | tee scale.out
 	$(GO) run ./internal/benchtable $(if $(RECORD),-record $(RECORD) -of scale) < scale.out
 
+# Built once for a package: go test would link it again for each of its targets.
 fuzz: ## every fuzz target, FUZZ inputs each
-	@set -e; for package in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	@set -e; built=$$(mktemp); trap 'rm -f "$$built"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
+	for package in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); \
+		[ -n "$$targets" ] || continue; \
+		$(GO) test -c -fuzz . -o "$$built" $$package; \
+		cd $$($(GO) list -f '{{.Dir}}' $$package); \
+		for target in $$targets; do \
 			echo "$$package $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$package; \
+			"$$built" -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZ) -test.fuzzcachedir "$$cache/$$package"; \
 		done; \
+		cd - >/dev/null; \
 	done
 
 lint: ## formatting, vet and the linters of .golangci.yml
