@@ -33,7 +33,7 @@ const eventType = "space.midnightthoughts.policy.media_hash"
 
 // soon is how long a picture that is banked may take to be in the room, and one that is
 // not any more to be out of it.
-const soon = 5 * time.Second
+const soon = 15 * time.Second
 
 // person is somebody at the homeserver.
 type person struct {
