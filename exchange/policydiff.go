@@ -107,10 +107,10 @@ const vanished policyroom.Refusal = "vanished"
 // an entry back leaves an empty event in its place: what leaves none was lost by the
 // homeserver, or by a state reset, which can be brought about.
 func (p *policyList) spareVanished(reading *policyroom.Reading) {
-	var gone []string
+	gone := make(map[string]bool)
 	for _, source := range reading.Removed {
 		if key, _, err := policyroom.ParseSource(source); err == nil && !p.room.Has(key) {
-			gone = append(gone, source)
+			gone[source] = true
 		}
 	}
 	if len(p.banked) < bulkEntries || len(gone) <= len(p.banked)/vanishedShare {
@@ -124,8 +124,8 @@ func (p *policyList) spareVanished(reading *policyroom.Reading) {
 	if time.Since(p.shrunk) > vanishedGrace {
 		return
 	}
-	reading.Removed = slices.DeleteFunc(reading.Removed, func(source string) bool { return slices.Contains(gone, source) })
-	for _, source := range gone {
+	reading.Removed = slices.DeleteFunc(reading.Removed, func(source string) bool { return gone[source] })
+	for _, source := range slices.Sorted(maps.Keys(gone)) {
 		key, event, _ := policyroom.ParseSource(source) // it was read above
 		reading.Add(policyroom.Refused{Key: key, EventID: event, Reason: vanished})
 	}

@@ -72,17 +72,19 @@ func (r *Room) Rules(t Trust, banked []string) Reading {
 	}
 	counting, more := r.counting(t, p)
 	refused = append(refused, more...)
-	// What was there first stays, or whoever floods a list would empty it. A rule that
-	// was changed is as old as the one before it.
-	slices.SortFunc(counting, func(a, b entry) int {
-		switch {
-		case known[a.key] && !known[b.key]:
-			return -1
-		case known[b.key] && !known[a.key]:
-			return 1
-		}
-		return cmp.Or(cmp.Compare(a.since, b.since), a.key.compare(b.key))
-	})
+	if t.MaxEntries > 0 && len(counting)+len(reading.Kept) > t.MaxEntries {
+		// What was there first stays, or whoever floods a list would empty it. A rule that
+		// was changed is as old as the one before it.
+		slices.SortFunc(counting, func(a, b entry) int {
+			switch {
+			case known[a.key] && !known[b.key]:
+				return -1
+			case known[b.key] && !known[a.key]:
+				return 1
+			}
+			return cmp.Or(cmp.Compare(a.since, b.since), a.key.compare(b.key))
+		})
+	}
 	for _, e := range counting {
 		if t.MaxEntries > 0 && len(reading.Rules)+len(reading.Kept) >= t.MaxEntries {
 			refused = append(refused, e.refused(TooManyEntries))
