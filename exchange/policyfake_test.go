@@ -29,6 +29,8 @@ type rooms struct {
 	at      int           // position in the stream
 	rooms   map[string]*fakeRoom
 	aliases map[string]string
+	servers []string // that aliases are known by
+	asked   []string // the servers that the last joining named
 	invites []string // pairs of room and inviter that were not told yet
 	// limit is how many events of a room an answer holds at most.
 	limit int
@@ -189,7 +191,7 @@ func (r *rooms) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	case parts[0] == "directory" && len(parts) == 3:
 		r.alias(w, parts[2])
 	case parts[0] == "join" && len(parts) == 2:
-		r.join(w, parts[1])
+		r.join(w, parts[1], q.URL.Query()["via"])
 	case parts[0] == "rooms" && len(parts) >= 3 && parts[2] == "state":
 		r.readState(w, parts[1], parts[3:])
 	default:
@@ -205,12 +207,13 @@ func (r *rooms) alias(w http.ResponseWriter, alias string) {
 		answer(w, http.StatusNotFound, "M_NOT_FOUND", "no such alias")
 		return
 	}
-	write(w, http.StatusOK, map[string]any{"room_id": room, "servers": []string{"list.test"}})
+	write(w, http.StatusOK, map[string]any{"room_id": room, "servers": r.servers})
 }
 
-func (r *rooms) join(w http.ResponseWriter, id string) {
+func (r *rooms) join(w http.ResponseWriter, id string, via []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked = via
 	room := r.rooms[id]
 	if room == nil || room.invited {
 		answer(w, http.StatusForbidden, "M_FORBIDDEN", "you are not invited")

@@ -336,6 +336,35 @@ func TestAliasIsLookedUpOnce(t *testing.T) {
 	b.want(listName, "first", "second")
 }
 
+func TestRoomIsJoinedBySomeOfItsServers(t *testing.T) {
+	t.Parallel()
+	many := []string{"1.test", "2.test", "3.test", "4.test", "5.test", "6.test"}
+	for name, tt := range map[string]struct {
+		room, more string
+		servers    []string
+		want       []string
+	}{
+		"id":              {listRoom, "", nil, nil},
+		"id and servers":  {listRoom, `,"via":["own.test"]`, nil, []string{"own.test"}},
+		"alias":           {"#list:list.test", "", many[:5], many[:5]},
+		"alias with many": {"#list:list.test", `,"via":["own.test"]`, many, append([]string{"own.test"}, many[:5]...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newPolicyBench(t)
+			b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+			b.rooms.change(func() { b.rooms.aliases["#list:list.test"], b.rooms.servers = listRoom, tt.servers })
+			b.subscribe(listName, tt.room, tt.more)
+			b.want(listName, "first")
+			b.rooms.mu.Lock()
+			defer b.rooms.mu.Unlock()
+			if !slices.Equal(b.rooms.asked, tt.want) {
+				t.Errorf("it asks %q to join, want %q", b.rooms.asked, tt.want)
+			}
+		})
+	}
+}
+
 func TestRoomIsJoinedOnlyOnTheInvitationOfAnInviter(t *testing.T) {
 	t.Parallel()
 	b := newPolicyBench(t)
