@@ -40,6 +40,25 @@ func (r rules) apply(matches []Match) {
 	}
 }
 
+// Unopposed returns the matches by one signal without those that do not block because of
+// the others: an allowed picture is at least as near, or too few banks agree. What blocks
+// nothing by itself is left to the caller.
+func Unopposed(found []bank.Match) []bank.Match {
+	matches := make([]Match, len(found))
+	for i, m := range found {
+		matches[i].Match = m
+	}
+	var r rules
+	r.apply(matches)
+	var out []bank.Match
+	for i := range matches {
+		if m := &matches[i]; m.Enforced || !r.blocks(m) {
+			out = append(out, m.Match)
+		}
+	}
+	return out
+}
+
 // spared says which pictures do not block for being near: those that an allowed one is at
 // least as near as, in the same view of the item. A file can look harmless in one view and
 // not in another, as on another ground, so that no view speaks for another.

@@ -12,6 +12,7 @@ import (
 
 	"mediagate/bank"
 	"mediagate/pdq"
+	"mediagate/scanner"
 )
 
 // find looks one signal up. Every content that holds it is returned, whatever
@@ -94,9 +95,8 @@ type lookupOptions struct {
 
 // byBank looks a signal up for the banks that are on and whose matches are to have
 // consequences, by HMA's rule: one throw for each signal type, and a bank takes part if
-// its ratio is at least that. It answers for each signal and each bank by itself: that a
-// harmless picture is nearer, or that a bank blocks only together with others, counts for
-// verdicts alone.
+// its ratio is at least that. It answers for each signal by itself; a picture that is
+// spared in a scan by what else is near it is in none.
 func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error) {
 	found, err := h.find(kind, text)
 	if err != nil {
@@ -110,7 +110,7 @@ func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error)
 		throw = pythonRandom(*o.seed)
 	}
 	banks := map[string]any{}
-	for _, m := range found {
+	for _, m := range scanner.Unopposed(found) {
 		if m.Enabled && !m.Bank.Monitor && !m.Bank.Allow && m.Bank.Ratio >= throw && inBanks(m, o.banks) {
 			list, _ := banks[m.Bank.Name].([]any)
 			banks[m.Bank.Name] = append(list, matchObject(m))

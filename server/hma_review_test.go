@@ -235,8 +235,24 @@ func TestLookupsAreOfBanksThatBlock(t *testing.T) {
 		g.json("POST", "/c/bank/"+name+"/signal", `{"pdq":"`+samples[0]+`"}`)
 	}
 	const query = "?bypass_coinflip=true&signal_type=pdq&signal="
-	g.get("/m/lookup"+query+samples[0]).want(t, 200, `{"BLOCKS":[{"bank_content_id":1,"distance":"0"}]}`+"\n")
 	g.get("/m/raw_lookup"+query+samples[0]).want(t, 200, `{"matches":[1,2,3]}`+"\n")
+	lookup := func(want string) {
+		t.Helper()
+		g.get("/m/lookup"+query+samples[0]).want(t, 200, want+"\n")
+	}
+	// The harmless picture is as near.
+	lookup(`{}`)
+	g.json("PUT", "/c/bank/HARMLESS", `{"enabled":false}`)
+	lookup(`{"BLOCKS":[{"bank_content_id":1,"distance":"0"}]}`)
+	// Alone it does not block, and what is in monitor does not agree.
+	g.json("PUT", "/c/bank/BLOCKS", `{"agree":1}`)
+	lookup(`{}`)
+	g.json("PUT", "/c/bank/MONITORED", `{"monitor":false}`)
+	lookup(`{"BLOCKS":[{"bank_content_id":1,"distance":"0"}],"MONITORED":[{"bank_content_id":2,"distance":"0"}]}`)
+	// By MD5 a bank that blocks nothing by it is still told.
+	const md5 = "d41d8cd98f00b204e9800998ecf8427e"
+	g.json("POST", "/c/bank/BLOCKS/signal", `{"video_md5":"`+md5+`"}`)
+	g.get("/m/lookup?bypass_coinflip=true&signal_type=video_md5&signal="+md5).want(t, 200, `{"BLOCKS":[{"bank_content_id":4,"distance":"-"}]}`+"\n")
 }
 
 // TestWhatWasNeverReadIsNotPromotedThroughTheAPI: all scans would wait for its source.
