@@ -79,7 +79,8 @@ type bench struct {
 	config  exchange.Config
 	servers homeserver.Config
 	fetcher *exchange.Fetcher // nil while none runs
-	// unhurried fetchers look seldom what has changed, as real ones do.
+	// unhurried fetchers look seldom what has changed, as real ones do, and rooms are
+	// read again after a quarter of an hour.
 	unhurried bool
 	// lease changes the times of fetchers' leases; nil for those of tests.
 	lease func(*exchange.Fetcher)
@@ -159,7 +160,9 @@ func (b *bench) newFetcher() *exchange.Fetcher {
 	b.t.Helper()
 	f := exchange.NewFetcher(b.config, b.servers, b.client(), b.store, b.pool, slog.New(slog.NewJSONHandler(b.log, nil)))
 	f.SpareWithin(31)
-	if !b.unhurried {
+	if b.unhurried {
+		f.ReadOnce()
+	} else {
 		f.Hasten()
 	}
 	if b.lease != nil {

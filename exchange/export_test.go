@@ -14,8 +14,14 @@ func (f *Fetcher) Hasten() {
 		scan: 50 * time.Millisecond, due: 20 * time.Millisecond, general: 50 * time.Millisecond,
 		firstRetry: 30 * time.Millisecond, lastRetry: 100 * time.Millisecond,
 		lease: 10 * time.Second, renew: 3 * time.Second, standBy: 20 * time.Millisecond,
-		reread: 300 * time.Millisecond, rereadSoon: 200 * time.Millisecond,
+		reread: 300 * time.Millisecond, rereadFirst: 300 * time.Millisecond, rereadSoon: 200 * time.Millisecond,
 	}
+}
+
+// ReadOnce makes a Fetcher that has not begun read no state of a room again that it has
+// no cause to.
+func (f *Fetcher) ReadOnce() {
+	f.pauses.rereadFirst, f.pauses.rereadSoon = f.pauses.reread, f.pauses.reread
 }
 
 // ParseCheckpoint reads a checkpoint, and writes it again.

@@ -50,7 +50,7 @@ func NewFetcher(config Config, servers homeserver.Config, home *homeserver.Clien
 		pauses: pauses{
 			scan: time.Second, due: time.Second, general: 2 * time.Second, firstRetry: 2 * time.Second, lastRetry: time.Hour,
 			lease: 10 * time.Second, renew: 3 * time.Second, standBy: 2 * time.Second,
-			reread: 15 * time.Minute, rereadSoon: time.Minute,
+			reread: 15 * time.Minute, rereadFirst: 4 * time.Second, rereadSoon: time.Minute,
 		},
 		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mediagate_exchange_fetches_total",
@@ -94,9 +94,10 @@ type pauses struct {
 	// so often while another process has it. Who dies is replaced after the first
 	// and the last of them.
 	lease, renew, standBy time.Duration
-	// The whole state of a policy room is read every so often, at first more often, and
-	// after an event within so long.
-	reread, rereadSoon time.Duration
+	// The whole state of a policy room is read every so often; when it was read for the
+	// first time after rereadFirst, then after twice that, and so on; after an event
+	// within rereadSoon.
+	reread, rereadFirst, rereadSoon time.Duration
 }
 
 // Prepare creates the homeserver's exchange if there is to be one. It must come

@@ -75,9 +75,6 @@ const (
 	bulkEntries   = 1000
 	vanishedShare = 20
 	vanishedGrace = 24 * time.Hour
-	// rereadFirst is after how long a state is read again that was read for the first
-	// time; then after twice that, and so on.
-	rereadFirst = 4 * time.Second
 	// paceEvery is how often entries are looked at that wait for their sender's pace.
 	paceEvery = 30 * time.Second
 )
@@ -356,7 +353,7 @@ func (p *policyList) readState(ctx context.Context, client *homeserver.Client) e
 		p.banked[key] = true
 	}
 	// The state of a room that was just joined may still come, and no event tells.
-	p.gap = min(max(2*p.gap, rereadFirst), p.pauses.reread)
+	p.gap = min(max(2*p.gap, p.pauses.rereadFirst), p.pauses.reread)
 	p.room, p.read, p.reread = room, time.Now(), time.Now().Add(jittered(p.gap))
 	return nil
 }

@@ -200,6 +200,18 @@ func TestPoisonIsNotBanked(t *testing.T) {
 	}
 }
 
+func TestServersAreBannedOnlyIfThatIsWanted(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	b.rooms.set(listRoom, "m.policy.rule.server", "theirs", moderator, `{"entity":"bad.example.org","recommendation":"m.ban"}`)
+	b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "first")
+	if refused := b.report(listName).Refused; refused["servers_off"] != 1 {
+		t.Errorf("refused are %v", refused)
+	}
+}
+
 func TestServersAreBannedButNotOurs(t *testing.T) {
 	t.Parallel()
 	b := newPolicyBench(t)
