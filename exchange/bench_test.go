@@ -68,6 +68,9 @@ func await(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// never is a pause that no test lives through.
+const never = time.Hour
+
 // bench is a fetcher with all that is real around it, and a played homeserver.
 type bench struct {
 	*synapse
@@ -80,10 +83,10 @@ type bench struct {
 	servers homeserver.Config
 	fetcher *exchange.Fetcher // nil while none runs
 	// unhurried fetchers look seldom what has changed, as real ones do, and rooms are
-	// read again after a quarter of an hour.
+	// not read again without a cause.
 	unhurried bool
-	// lease changes the times of fetchers' leases; nil for those of tests.
-	lease func(*exchange.Fetcher)
+	// times changes how long fetchers wait; nil for as long as in most tests.
+	times func(*exchange.Fetcher)
 	log   *logged
 	end   func()
 }
@@ -161,12 +164,12 @@ func (b *bench) newFetcher() *exchange.Fetcher {
 	f := exchange.NewFetcher(b.config, b.servers, b.client(), b.store, b.pool, slog.New(slog.NewJSONHandler(b.log, nil)))
 	f.SpareWithin(31)
 	if b.unhurried {
-		f.ReadOnce()
+		f.SetRereads(never, never, never)
 	} else {
 		f.Hasten()
 	}
-	if b.lease != nil {
-		b.lease(f)
+	if b.times != nil {
+		b.times(f)
 	}
 	return f
 }

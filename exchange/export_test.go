@@ -18,10 +18,10 @@ func (f *Fetcher) Hasten() {
 	}
 }
 
-// ReadOnce makes a Fetcher that has not begun read no state of a room again that it has
-// no cause to.
-func (f *Fetcher) ReadOnce() {
-	f.pauses.rereadFirst, f.pauses.rereadSoon = f.pauses.reread, f.pauses.reread
+// SetRereads changes when a Fetcher that has not begun reads the state of a room again:
+// every so often, first, and after an event.
+func (f *Fetcher) SetRereads(every, first, soon time.Duration) {
+	f.pauses.reread, f.pauses.rereadFirst, f.pauses.rereadSoon = every, first, soon
 }
 
 // ParseCheckpoint reads a checkpoint, and writes it again.

@@ -101,7 +101,7 @@ func TestManyPrepareAtOnce(t *testing.T) {
 // first one ends, although the lease would last for longer than the test.
 func TestOneOfTwoFetches(t *testing.T) {
 	b := newBench(t)
-	b.lease = heedless
+	b.times = heedless
 	b.start()
 	b.settle()
 	first := b.fetcher
@@ -194,7 +194,7 @@ func TestLostLeaseIsNoticedAtTheCommit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.lease = heedless
+			b.times = heedless
 			b.add(local("a"), text(1))
 			b.start()
 			b.settle()
@@ -228,7 +228,7 @@ func TestLostLeaseIsNoticedAtTheCommit(t *testing.T) {
 // TestStatusOfALostLeaseIsNotKept: it would hide that of the one who fetches now.
 func TestStatusOfALostLeaseIsNotKept(t *testing.T) {
 	b := newBench(t)
-	b.lease = heedless
+	b.times = heedless
 	b.start()
 	b.settle()
 	release := b.hold()
@@ -251,7 +251,7 @@ func TestStatusOfALostLeaseIsNotKept(t *testing.T) {
 // nobody else does. The status says what is wrong, and it goes on by itself.
 func TestLeaseThatCannotBeRenewedIsGivenUp(t *testing.T) {
 	b := newBench(t)
-	b.lease = func(f *exchange.Fetcher) {
+	b.times = func(f *exchange.Fetcher) {
 		f.SetLease(600*time.Millisecond, 100*time.Millisecond, 20*time.Millisecond)
 	}
 	held := make(chan struct{})
@@ -323,7 +323,7 @@ func (b *bench) lockLeases() (release func()) {
 // on to show what the store says.
 func TestSlowCommitIsNoFailure(t *testing.T) {
 	b := newServedBench(t)
-	b.lease = func(f *exchange.Fetcher) { f.SetLease(long, 50*time.Millisecond, 20*time.Millisecond) }
+	b.times = func(f *exchange.Fetcher) { f.SetLease(long, 50*time.Millisecond, 20*time.Millisecond) }
 	b.start()
 	b.settle()
 	second := b.second()
@@ -352,7 +352,7 @@ func TestSlowCommitIsNoFailure(t *testing.T) {
 // all, and then that shows.
 func TestLeaseThatNobodyCanAskForIsTold(t *testing.T) {
 	b := newServedBench(t)
-	b.lease = func(f *exchange.Fetcher) {
+	b.times = func(f *exchange.Fetcher) {
 		f.SetLease(600*time.Millisecond, 100*time.Millisecond, 20*time.Millisecond)
 	}
 	b.start()
@@ -389,7 +389,7 @@ func TestLateExpiryEndsNoOtherHolding(t *testing.T) {
 func TestCommitMayTakeLongerThanALease(t *testing.T) {
 	b := newBench(t)
 	const ttl = 300 * time.Millisecond
-	b.lease = func(f *exchange.Fetcher) { f.SetLease(ttl, ttl/3, 20*time.Millisecond) }
+	b.times = func(f *exchange.Fetcher) { f.SetLease(ttl, ttl/3, 20*time.Millisecond) }
 	b.add(local("a"), text(1))
 	b.start()
 	b.settle()

@@ -205,7 +205,7 @@ func TestFetchOnceStopsWhenItsLeaseIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.lease = func(f *exchange.Fetcher) { f.SetLease(long, long/1000, long) }
+			b.times = func(f *exchange.Fetcher) { f.SetLease(long, long/1000, long) }
 			held := make(chan struct{})
 			b.add(local("a"), text(1))
 			b.edit(local("a"), func(i *item) { i.held = held })
@@ -242,7 +242,7 @@ func TestFetchOnceStopsWhenItsLeaseIsLost(t *testing.T) {
 // says so.
 func TestFetchOnceWaitsNotLongForItsLease(t *testing.T) {
 	b := newServedBench(t)
-	b.lease = func(f *exchange.Fetcher) { f.SetLease(long, 50*time.Millisecond, long) }
+	b.times = func(f *exchange.Fetcher) { f.SetLease(long, 50*time.Millisecond, long) }
 	if _, err := b.once(); err != nil { // there is a row to be locked
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestFetchOnceWaitsNotLongForItsLease(t *testing.T) {
 // committed, and that cannot be stopped any more.
 func TestFetchOnceReleasesALeaseThatItTookLate(t *testing.T) {
 	b := newServedBench(t)
-	b.lease = func(f *exchange.Fetcher) { f.SetLease(long, patience, long) }
+	b.times = func(f *exchange.Fetcher) { f.SetLease(long, patience, long) }
 	f, db := b.prepared(), openDatabase(t, b.at)
 	perform(t, db, `CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			PERFORM pg_advisory_xact_lock(1);

@@ -27,11 +27,13 @@ type rooms struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew by each change
 	at      int           // position in the stream
-	rooms   map[string]*fakeRoom
-	aliases map[string]string
-	servers []string // that aliases are known by
-	asked   []string // the servers that the last joining named
-	invites []string // pairs of room and inviter that were not told yet
+	// forgotten are positions before this one.
+	forgotten int
+	rooms     map[string]*fakeRoom
+	aliases   map[string]string
+	servers   []string // that aliases are known by
+	asked     []string // the servers that the last joining named
+	invites   []string // pairs of room and inviter that were not told yet
 	// limit is how many events of a room an answer holds at most.
 	limit int
 	fault fault
@@ -272,6 +274,11 @@ func (r *rooms) sync(w http.ResponseWriter, q *http.Request) {
 	for {
 		r.mu.Lock()
 		changed := r.changed
+		if since > 0 && since < r.forgotten {
+			r.mu.Unlock()
+			answer(w, http.StatusBadRequest, "M_UNKNOWN", "no such position")
+			return
+		}
 		out, news := r.answer(since, filter.Room.Rooms)
 		r.mu.Unlock()
 		if news || wait == 0 || since == 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mediagate/bank"
 	"mediagate/exchange"
@@ -229,13 +230,47 @@ func TestLimitedSyncEndsInTheRoomsState(t *testing.T) {
 
 func TestWhatNoEventTellsIsFoundOut(t *testing.T) {
 	t.Parallel()
+	const short = 100 * time.Millisecond
+	for name, tt := range map[string]struct {
+		every, first, soon time.Duration
+		then               func(r *rooms)
+		want               []string
+	}{
+		"every so often":         {short, never, never, func(*rooms) {}, []string{"second"}},
+		"soon after it was read": {never, short, never, func(*rooms) {}, []string{"second"}},
+		"soon after an event":    {never, never, short, func(r *rooms) { r.set(listRoom, mediaHash, "third", moderator, rule(hash(3))) }, []string{"second", "third"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newPolicyBench(t)
+			b.times = func(f *exchange.Fetcher) { f.SetRereads(tt.every, tt.first, tt.soon) }
+			b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+			b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
+			b.subscribe(listName, listRoom, "")
+			b.want(listName, "first", "second")
+			b.rooms.lose(listRoom, mediaHash, "first")
+			tt.then(b.rooms)
+			b.want(listName, tt.want...)
+		})
+	}
+}
+
+// TestForgottenPositionIsNoEnd: a homeserver that does not know any more where it was
+// asked from is asked from now on, and the state is read.
+func TestForgottenPositionIsNoEnd(t *testing.T) {
+	t.Parallel()
 	b := newPolicyBench(t)
+	b.unhurried = true
 	b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
-	b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
 	b.subscribe(listName, listRoom, "")
+	b.want(listName, "first")
+	b.rooms.change(func() {
+		b.rooms.add(listRoom, mediaHash, "second", moderator, rule(hash(2)))
+		b.rooms.forgotten = b.rooms.at
+	})
 	b.want(listName, "first", "second")
-	b.rooms.lose(listRoom, mediaHash, "first")
-	b.want(listName, "second")
+	b.rooms.set(listRoom, mediaHash, "third", moderator, rule(hash(3)))
+	b.want(listName, "first", "second", "third")
 }
 
 func TestListThatCannotBeReadKeepsWhatItBans(t *testing.T) {

@@ -23,10 +23,12 @@ func newFeed(t *testing.T) (*syncer, *feed) {
 }
 
 // tell delivers an answer that was asked for just now.
-func (s *syncer) tell(f *feed, answer homeserver.SyncResponse) {
+func (s *syncer) tell(f *feed, answer homeserver.SyncResponse) { s.tellAskedAt(time.Now(), f, answer) }
+
+func (s *syncer) tellAskedAt(began time.Time, f *feed, answer homeserver.SyncResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deliver(answer, []*feed{f}, time.Now(), false)
+	s.deliver(answer, []*feed{f}, began, false)
 }
 
 // TestFeedHoldsSoManyEvents and not one more: then it holds none, and the state is read.
@@ -66,6 +68,24 @@ func TestFeedHoldsSoManyEvents(t *testing.T) {
 
 func inRoom(events ...homeserver.Event) homeserver.SyncResponse {
 	return homeserver.SyncResponse{Joined: map[string]homeserver.RoomSync{"!list:list.test": {Events: events}}}
+}
+
+// TestEventsWaitForAnAnswerSinceTheStateWasRead: those of one that was asked for before
+// may be older than the state, and what they are followed by is not there yet.
+func TestEventsWaitForAnAnswerSinceTheStateWasRead(t *testing.T) {
+	s, f := newFeed(t)
+	before := time.Now()
+	if err := s.read(f, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s.tellAskedAt(before, f, inRoom(homeserver.Event{ID: "$old"}))
+	if got, stale := s.look(f); len(got) > 0 || stale {
+		t.Fatalf("%d events are told too early, stale: %v", len(got), stale)
+	}
+	s.tell(f, inRoom(homeserver.Event{ID: "$new"}))
+	if got, _ := s.look(f); len(got) != 2 || got[0].ID != "$old" || got[1].ID != "$new" {
+		t.Errorf("told are %+v", got)
+	}
 }
 
 // TestInvitationsAreRememberedUpToABound, which leaves those into rooms that are followed.
