@@ -37,6 +37,8 @@ type rooms struct {
 	// limit is how many events of a room an answer holds at most.
 	limit int
 	fault fault
+	// failEvents is how many requests for one event fail.
+	failEvents int
 	// oddState is what each room's state has besides, and oddTimeline what the next
 	// answer tells besides.
 	oddState, oddTimeline []json.RawMessage
@@ -228,6 +230,12 @@ func (r *rooms) join(w http.ResponseWriter, id string, via []string) {
 func (r *rooms) readState(w http.ResponseWriter, id string, rest []string) {
 	r.mu.Lock()
 	room := r.rooms[id]
+	if len(rest) == 2 && r.failEvents > 0 {
+		r.failEvents--
+		r.mu.Unlock()
+		answer(w, http.StatusInternalServerError, "M_UNKNOWN", "it failed")
+		return
+	}
 	if room == nil || !room.joined {
 		r.mu.Unlock()
 		answer(w, http.StatusForbidden, "M_FORBIDDEN", "you are not in the room")

@@ -187,6 +187,21 @@ func TestForgedRedactionsLiftNothing(t *testing.T) {
 	b.want(listName, "first", "second")
 }
 
+// TestRedactionIsNotLostWithAnAnswer: what has become of its event cannot be asked at
+// first, and no event tells again.
+func TestRedactionIsNotLostWithAnAnswer(t *testing.T) {
+	t.Parallel()
+	b := newPolicyBench(t)
+	b.unhurried = true // the state is not read again before long
+	id := b.rooms.set(listRoom, mediaHash, "first", moderator, rule(hash(1)))
+	b.rooms.set(listRoom, mediaHash, "second", moderator, rule(hash(2)))
+	b.subscribe(listName, listRoom, "")
+	b.want(listName, "first", "second")
+	b.rooms.change(func() { b.rooms.failEvents = 1 })
+	b.rooms.redact(listRoom, id, moderator, true)
+	b.want(listName, "second")
+}
+
 func TestRestartAfterManyMissedEventsEndsInTheRoomsState(t *testing.T) {
 	t.Parallel()
 	b := newPolicyBench(t)
