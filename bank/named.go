@@ -68,7 +68,7 @@ func namedBy(ctx context.Context, q queryer, content int64) (n Named, err error)
 type namings struct {
 	items   map[string][]namedRef // by SHA-256
 	servers map[string][]namedRef // by name, in lower case
-	globs   map[string][]glob     // by their ending; those of any are at ""
+	globs   map[string][]glob     // by their ending; at "" where that is not written out
 }
 
 type namedRef struct {
@@ -185,7 +185,7 @@ func withoutPort(server string) string {
 
 // ending is the last two names of a server, with its port, or all of them if there are
 // no more; empty if there is one. A pattern whose last two are written out matches no
-// server with others, so that a list of thousands costs what few of them do.
+// server with others: of thousands, those with the server's own are tried.
 func ending(server string) string {
 	last := strings.LastIndexByte(server, '.')
 	if last < 0 {

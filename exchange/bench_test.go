@@ -55,7 +55,8 @@ func location(t testing.TB) string {
 	}
 }
 
-// patience is how long anything is waited for before it counts as not happening.
+// patience is how long those wait who serve the tests; what does not happen within
+// several of it counts as not happening.
 const patience = time.Minute
 
 // await waits until something holds.

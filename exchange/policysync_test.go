@@ -58,8 +58,8 @@ func TestFeedHoldsSoManyEvents(t *testing.T) {
 				if more > 0 {
 					want = 0
 				}
-				if got, stale := s.look(f); len(got) != want || stale != (more > 0) {
-					t.Errorf("%d events are held, want %d; the state is to be read: %v", len(got), want, stale)
+				if len(f.events) != want || f.stale != (more > 0) || f.queued != want*tt.bytes/tt.events {
+					t.Errorf("%d events of %d bytes are held, want %d; the state is to be read: %v", len(f.events), f.queued, want, f.stale)
 				}
 			})
 		}
