@@ -40,19 +40,24 @@ func (r rules) apply(matches []Match) {
 	}
 }
 
-// Unopposed returns the matches by one signal without those that do not block because of
-// the others: an allowed picture is at least as near, or too few banks agree. What blocks
-// nothing by itself is left to the caller.
-func Unopposed(found []bank.Match) []bank.Match {
+// Unopposed returns the matches by one PDQ hash without those that would block, but do not:
+// an allowed picture is at least as near, too few banks agree, or their content is held. Of
+// is the file that the hash is of, nil if only the hash is known: then all are returned
+// if the file is blocked, by whatever it is blocked, and else none that would block.
+func (s *Scanner) Unopposed(ix *bank.Index, found []bank.Match, of *media.Signals) []bank.Match {
 	matches := make([]Match, len(found))
 	for i, m := range found {
 		matches[i].Match = m
 	}
-	var r rules
-	r.apply(matches)
+	switch {
+	case of == nil:
+		rules{held: s.breaker.view(ix)}.apply(matches)
+	case s.decide(ix, nil, of).Outcome == Blocked:
+		return found
+	}
 	var out []bank.Match
 	for i := range matches {
-		if m := &matches[i]; m.Enforced || !r.blocks(m) {
+		if m := &matches[i]; m.Enforced || !(rules{}).blocks(m) {
 			out = append(out, m.Match)
 		}
 	}

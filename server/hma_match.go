@@ -11,29 +11,29 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"mediagate/bank"
+	"mediagate/media"
 	"mediagate/pdq"
-	"mediagate/scanner"
 )
 
-// find looks one signal up. Every content that holds it is returned, whatever
-// its bank's ratio and its own state.
-func (h *hma) find(signalType, text string) ([]bank.Match, error) {
+// find looks one signal up in the newest index. Every content that holds it is returned,
+// whatever its bank's ratio and its own state.
+func (h *hma) find(signalType, text string) (*bank.Index, []bank.Match, error) {
 	kind := bank.SignalType(signalType)
 	if kind != bank.PDQ && kind != bank.VideoMD5 {
-		return nil, badRequest("No such SignalType '%s'", signalType)
+		return nil, nil, badRequest("No such SignalType '%s'", signalType)
 	}
 	ix, err := h.live.Load()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	signal, err := bank.ParseSignal(kind, text)
 	if err != nil {
-		return nil, badRequest("invalid signal: %s", whyInvalid(kind, text))
+		return nil, nil, badRequest("invalid signal: %s", whyInvalid(kind, text))
 	}
 	if kind == bank.VideoMD5 {
-		return ix.MD5([]byte(signal.Value)), nil
+		return ix, ix.MD5([]byte(signal.Value)), nil
 	}
-	return ix.PrimaryWithin(pdq.FromBytes([pdq.Bits / 8]byte([]byte(signal.Value))), h.scanner.MaxDistance()), nil
+	return ix, ix.PrimaryWithin(pdq.FromBytes([pdq.Bits / 8]byte([]byte(signal.Value))), h.scanner.MaxDistance()), nil
 }
 
 // whyInvalid is HMA's explanation. It quotes what the caller sent.
@@ -59,7 +59,7 @@ func (h *hma) rawLookup(c echo.Context) error {
 	if err := m.result(); err != nil {
 		return err
 	}
-	found, err := h.find(kind, text)
+	_, found, err := h.find(kind, text)
 	if err != nil {
 		return err
 	}
@@ -95,12 +95,15 @@ type lookupOptions struct {
 
 // byBank looks a signal up for the banks that are on and whose matches are to have
 // consequences, by HMA's rule: one throw for each signal type, and a bank takes part if
-// its ratio is at least that. It answers for each signal by itself; a picture that is
-// spared in a scan by what else is near it is in none.
-func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error) {
-	found, err := h.find(kind, text)
+// its ratio is at least that. By a picture that a scan lets pass for what else it knows,
+// none takes part. Of is the file that the signal is of, nil if only the signal is known.
+func (h *hma) byBank(kind, text string, of *media.Signals, o lookupOptions) (map[string]any, error) {
+	ix, found, err := h.find(kind, text)
 	if err != nil {
 		return nil, err
+	}
+	if kind == string(bank.PDQ) && len(found) > 0 {
+		found = h.scanner.Unopposed(ix, found, of)
 	}
 	throw := rand.Float64() //nolint:gosec // a share of lookups, no secret
 	switch {
@@ -110,7 +113,7 @@ func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error)
 		throw = pythonRandom(*o.seed)
 	}
 	banks := map[string]any{}
-	for _, m := range scanner.Unopposed(found) {
+	for _, m := range found {
 		if m.Enabled && !m.Bank.Monitor && !m.Bank.Allow && m.Bank.Ratio >= throw && inBanks(m, o.banks) {
 			list, _ := banks[m.Bank.Name].([]any)
 			banks[m.Bank.Name] = append(list, matchObject(m))
@@ -119,11 +122,11 @@ func (h *hma) byBank(kind, text string, o lookupOptions) (map[string]any, error)
 	return banks, nil
 }
 
-// byType is byBank for every signal of an item.
-func (h *hma) byType(signals map[string]string, o lookupOptions) (map[string]any, error) {
+// byType is byBank for every signal of a file.
+func (h *hma) byType(x hashed, o lookupOptions) (map[string]any, error) {
 	out := map[string]any{}
-	for kind, text := range signals {
-		banks, err := h.byBank(kind, text, o)
+	for kind, text := range x.told {
+		banks, err := h.byBank(kind, text, &x.all, o)
 		if err != nil {
 			return nil, err
 		}
@@ -143,11 +146,11 @@ func (h *hma) lookup(c echo.Context) error {
 		if !h.roles.Has(Hasher) {
 			return errNoHasher
 		}
-		signals, err := h.signalsOfURL(c, *address)
+		x, err := h.hashedURL(c, *address)
 		if err != nil {
 			return err
 		}
-		byType, err := h.byType(signals, o)
+		byType, err := h.byType(x, o)
 		if err != nil {
 			return err
 		}
@@ -163,7 +166,7 @@ func (h *hma) lookup(c echo.Context) error {
 	if signal == nil || *signal == "" || kind == nil || *kind == "" {
 		return badRequest("Either url or both signal and signal_type are required")
 	}
-	banks, err := h.byBank(*kind, *signal, o)
+	banks, err := h.byBank(*kind, *signal, nil, o)
 	if err != nil {
 		return err
 	}
@@ -177,12 +180,17 @@ func (h *hma) lookupUpload(c echo.Context) error {
 	if !h.roles.Has(Hasher) {
 		return errNoHasher
 	}
-	signals, err := h.signalsOfUpload(c)
+	u, err := h.upload(c)
+	if err != nil {
+		return err
+	}
+	defer u.release()
+	x, err := h.hashedUpload(c, u)
 	if err != nil {
 		return err
 	}
 	params := queryParameters(c.Request().URL.RawQuery)
-	byType, err := h.byType(signals, lookupOptions{
+	byType, err := h.byType(x, lookupOptions{
 		banks: parameter(params, "banks"), seed: parameter(params, "seed"),
 		bypass: pointed(parameter(params, "bypass_coinflip")) == "true",
 	})

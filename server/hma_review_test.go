@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -240,8 +241,10 @@ func TestLookupsAreOfBanksThatBlock(t *testing.T) {
 		t.Helper()
 		g.get("/m/lookup"+query+samples[0]).want(t, 200, want+"\n")
 	}
-	// The harmless picture is as near.
+	// The harmless picture is as near, and then not.
 	lookup(`{}`)
+	g.json("POST", "/c/banks", `{"name":"FAR","allow":true}`)
+	g.json("POST", "/c/bank/FAR/signal", `{"pdq":"`+strings.Repeat("0", 2)+samples[0][2:]+`"}`)
 	g.json("PUT", "/c/bank/HARMLESS", `{"enabled":false}`)
 	lookup(`{"BLOCKS":[{"bank_content_id":1,"distance":"0"}]}`)
 	// Alone it does not block, and what is in monitor does not agree.
@@ -252,7 +255,53 @@ func TestLookupsAreOfBanksThatBlock(t *testing.T) {
 	// By MD5 a bank that blocks nothing by it is still told.
 	const md5 = "d41d8cd98f00b204e9800998ecf8427e"
 	g.json("POST", "/c/bank/BLOCKS/signal", `{"video_md5":"`+md5+`"}`)
-	g.get("/m/lookup?bypass_coinflip=true&signal_type=video_md5&signal="+md5).want(t, 200, `{"BLOCKS":[{"bank_content_id":4,"distance":"-"}]}`+"\n")
+	g.get("/m/lookup?bypass_coinflip=true&signal_type=video_md5&signal="+md5).want(t, 200, `{"BLOCKS":[{"bank_content_id":5,"distance":"-"}]}`+"\n")
+}
+
+// TestFilesAreLookedUpAsScansDecide: what blocks a file may be seen in its bytes alone.
+func TestFilesAreLookedUpAsScansDecide(t *testing.T) {
+	file := vector(t, "bridge-mods/aaa-orig.jpg")
+	other := append(bytes.Clone(file), 0) // bytes that make no difference to the picture
+	const none, named = `{"pdq":{}}`, `{"pdq":{"BLOCKS":[{"bank_content_id":1,"distance":"0"}]}}`
+	for name, tt := range map[string]struct {
+		blocks, harmless string // settings of banks that have the file
+		allowed          []byte
+		file             []byte
+		want             string
+	}{
+		"banked":                       {blocks: `{}`, file: other, want: named},
+		"exact bytes need nobody else": {blocks: `{"agree":1}`, file: file, want: named},
+		"a picture needs another bank": {blocks: `{"agree":1}`, file: other, want: none},
+		"exact bytes are not spared":   {blocks: `{}`, allowed: other, file: file, want: named},
+		"a picture is spared":          {blocks: `{}`, allowed: other, file: other, want: none},
+		"a bank is off":                {blocks: `{}`, allowed: other, harmless: `{"enabled":false}`, file: other, want: named},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, setup{})
+			put := func(bank, settings string, content []byte) {
+				t.Helper()
+				g.json("POST", "/c/banks", `{"name":"`+bank+`"}`)
+				if a := g.upload("/c/bank/"+bank+"/content", "photo", content); a.status != 200 {
+					t.Fatalf("%d %s", a.status, a.body)
+				}
+				if a := g.json("PUT", "/c/bank/"+bank, settings); a.status != 200 {
+					t.Fatalf("%d %s", a.status, a.body)
+				}
+			}
+			put("BLOCKS", tt.blocks, file)
+			if tt.allowed != nil {
+				put("HARMLESS", `{"allow":true}`, tt.allowed)
+			}
+			if tt.harmless != "" {
+				g.json("PUT", "/c/bank/HARMLESS", tt.harmless)
+			}
+			g.upload("/m/lookup?bypass_coinflip=true", "photo", tt.file).want(t, 200, tt.want+"\n")
+			scan := g.send("POST", "/v1/scan", string(tt.file))
+			if blocked := strings.Contains(scan.body, `"outcome":"blocked"`); scan.status != 200 || blocked != (tt.want == named) {
+				t.Errorf("a scan says %d %s", scan.status, scan.body)
+			}
+		})
+	}
 }
 
 // TestWhatWasNeverReadIsNotPromotedThroughTheAPI: all scans would wait for its source.
