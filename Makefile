@@ -50,13 +50,14 @@ bench-scale: ## what a deployment is sized by, beside our targets; SCALE has fla
 fuzz: ## every fuzz target, FUZZ inputs each
 	@set -e; built=$$(mktemp); trap 'rm -f "$$built"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
 	for package in $$($(GO) list ./...); do \
-		targets=$$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); \
+		listed=$$($(GO) test -list '^Fuzz' $$package); \
+		targets=$$(echo "$$listed" | grep '^Fuzz' || true); \
 		[ -n "$$targets" ] || continue; \
 		$(GO) test -c -fuzz . -o "$$built" $$package; \
 		cd $$($(GO) list -f '{{.Dir}}' $$package); \
 		for target in $$targets; do \
 			echo "$$package $$target"; \
-			"$$built" -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZ) -test.fuzzcachedir "$$cache/$$package"; \
+			"$$built" -test.paniconexit0 -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZ) -test.fuzzcachedir "$$cache/$$package"; \
 		done; \
 		cd - >/dev/null; \
 	done
