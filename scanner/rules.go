@@ -43,7 +43,7 @@ func (r rules) apply(matches []Match) {
 // Unopposed returns the matches by one PDQ hash without those that would block, but do not:
 // an allowed picture is at least as near, too few banks agree, or their content is held. Of
 // is the file that the hash is of, nil if only the hash is known: then all are returned
-// if the file is blocked, by whatever it is blocked, and else none that would block.
+// if a scan does not let the file pass, for whatever reason, else none that would block.
 func (s *Scanner) Unopposed(ix *bank.Index, found []bank.Match, of *media.Signals) []bank.Match {
 	matches := make([]Match, len(found))
 	for i, m := range found {
@@ -52,7 +52,7 @@ func (s *Scanner) Unopposed(ix *bank.Index, found []bank.Match, of *media.Signal
 	switch {
 	case of == nil:
 		rules{held: s.breaker.view(ix)}.apply(matches)
-	case s.decide(ix, nil, of).Outcome == Blocked:
+	case !s.decide(ix, nil, of).Outcome.Allowed():
 		return found
 	}
 	var out []bank.Match

@@ -91,6 +91,44 @@ func told(matches []scanner.Match) []string {
 	return out
 }
 
+// lookedUp checks that lookups of a picture's hash name whom its scan is blocked by.
+func (b *bench) lookedUp(t *testing.T, item *media.Signals, v scanner.Verdict) {
+	t.Helper()
+	ix, err := b.live.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := ix.PrimaryWithin(item.Hashes[0].PDQ, defaults.MaxDistance)
+	acting := func(of *media.Signals) (n int) {
+		for _, m := range b.Unopposed(ix, found, of) {
+			if m.Enabled && m.Bank.Ratio > 0 && !m.Bank.Monitor && !m.Bank.Allow {
+				n++
+			}
+		}
+		return n
+	}
+	enforced, bytes := 0, false
+	for _, m := range v.Matches {
+		bytes = bytes || m.Type != bank.PDQ
+		if m.Enforced {
+			enforced++
+		}
+	}
+	if got := acting(nil); !bytes && got != enforced {
+		t.Errorf("the hash is found %d times, want %d", got, enforced)
+	}
+	if got := acting(item); v.Outcome == scanner.Clean && got > 0 {
+		t.Errorf("the file is found %d times", got)
+	}
+	unscannable := *item
+	unscannable.Refusal = "it cannot be read"
+	for _, of := range []*media.Signals{item, &unscannable} {
+		if got := b.Unopposed(ix, found, of); (v.Outcome == scanner.Blocked || of == &unscannable) && len(got) != len(found) {
+			t.Errorf("of a file that is not let pass %d matches are found, want %d", len(got), len(found))
+		}
+	}
+}
+
 // TestWhatBanksSayOfOneAnother has a picture match contents of several banks. Each is
 // "BANK type distance", and "off" where the content is disabled.
 func TestWhatBanksSayOfOneAnother(t *testing.T) {
@@ -163,6 +201,7 @@ func TestWhatBanksSayOfOneAnother(t *testing.T) {
 			}
 			b.sync(t)
 			v := b.judge(t, item)
+			b.lookedUp(t, item, v)
 			if v.Outcome != tt.outcome {
 				t.Errorf("%s, want %s", v.Outcome, tt.outcome)
 			}
