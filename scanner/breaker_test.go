@@ -536,6 +536,7 @@ func TestConfirmedBeforeItIsKnownToBeHeld(t *testing.T) {
 	b.know(t, 20, s)
 	id := b.list(t, "LIST", s.Hashes[0].PDQ)[0]
 	b.expect(t, "listed", s, 2, 0) // nobody reviews: it stays held here
+	b.lookedUp(t, s, b.judge(t, s))
 	if err := b.store.Hold(t.Context(), []int64{id}, "another process"); err != nil {
 		t.Fatal(err)
 	}
@@ -544,6 +545,7 @@ func TestConfirmedBeforeItIsKnownToBeHeld(t *testing.T) {
 	}
 	b.sync(t)
 	b.expect(t, "confirmed", s, 3, 3)
+	b.lookedUp(t, s, b.judge(t, s))
 	if b.Held() != 1 {
 		t.Errorf("%d are held", b.Held())
 	}
